@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# libpagedkv_rt. Other fragments (runtime/NAME.mk) append their sources to rt-src and what they
+# need at link time to rt-ldlibs; programs link with $(rt-ldlibs).
+rt-src    := runtime/arena.c
+rt-ldlibs := -luring -lisal -lnuma
+include $(filter-out runtime/build.mk,$(sort $(wildcard runtime/*.mk)))
+$(eval $(call static-lib,pagedkv_rt,$(rt-src)))

@@ -96,7 +96,8 @@ struct pkv_class_params {
  * struct pkv_pool_params - geometry of a pool
  * @nr_classes: 1 to PKV_MAX_CLASSES
  * @max_seqs: sequences alive at once, at most PKV_MAX_SEQS
- * @max_moves: moves in flight at once, 1 to 65536
+ * @max_moves: evictions in flight at once, 1 to 65536 (loads and copies are
+ *	bounded by the device's slots)
  * @nr_ranks: GPUs that share slot numbers; this version takes 1
  * @classes: the classes' geometry
  */
@@ -168,7 +169,9 @@ struct pkv_move {
 	__u8 state;
 	__u8 class_id;
 	__u8 dirty;		/* the source was written since: the copy is worthless */
-	__u16 executor;		/* who fetched it */
+	__u32 executor;		/* OUT, IN: who fetched it */
+	__u32 follow_slot;	/* OUT: the device slot of the load that begins after it */
+	__u64 owner;		/* COPY: of the sequence */
 };
 
 struct pkv_class;
@@ -257,11 +260,12 @@ struct pkv_pool {
 
 	struct pkv_seq *seqs;
 	__u32 cap_seqs, max_seqs, nr_seqs;
-	__u32 free_seq;
+	__u32 free_seq, fresh_seq;
 	__u32 loading_head, loading_tail;
 
 	struct pkv_move *moves;
-	__u32 max_moves, nr_moves;
+	__u32 cap_moves, max_moves;
+	__u32 nr_moves, nr_evictions;
 	__u32 free_move, fresh_move;
 	__u32 queue_head, queue_tail, nr_queued;
 
@@ -392,7 +396,8 @@ int pkv_pool_step(struct pkv_pool *pool, struct pkv_step *step);
 
 /**
  * pkv_seq_cold() - drop the holds: the pages may leave the device (preemption)
- * Return: 0 (also when cold already), -ESTALE, -EBUSY (pinned).
+ * Pinned pages keep the pin's hold. A load under way is given up.
+ * Return: 0 (also when cold already), -ESTALE, -EIO (BROKEN).
  */
 int pkv_seq_cold(struct pkv_pool *pool, __u64 seq);
 
@@ -404,7 +409,11 @@ int pkv_seq_cold(struct pkv_pool *pool, __u64 seq);
  */
 int pkv_seq_load(struct pkv_pool *pool, __u64 seq);
 
-/** pkv_seq_pin() - hold (or stop holding) the pages also when cold. -ESTALE, -EBUSY. */
+/**
+ * pkv_seq_pin() - hold the pages once more, so that they stay also when cold
+ *
+ * Return: 0 (also when it is so already), -ESTALE, -EBUSY (pin: not RUNNING).
+ */
 int pkv_seq_pin(struct pkv_pool *pool, __u64 seq, bool pin);
 
 /** pkv_seq_set_priority() - of its pages from now on. -ESTALE, -EINVAL. */
@@ -442,7 +451,7 @@ int pkv_seq_state(struct pkv_pool *pool, __u64 seq);
  */
 int pkv_seq_table(struct pkv_pool *pool, __u64 seq, __u32 first, __u32 *slots, __u32 nr);
 
-/** pkv_seqs_free_owner() - free every sequence of @owner. */
+/** pkv_seqs_free_owner() - free every sequence of @owner and abort its copies. */
 void pkv_seqs_free_owner(struct pkv_pool *pool, __u64 owner);
 
 /* ---------------------------------------------------------- prefix index */

@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: GPL-2.0-only
-rt-src    += runtime/workload.c runtime/trace.c
+rt-src    += runtime/workload.c runtime/trace.c runtime/series.c
 rt-ldlibs += -ljansson -lm

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The one place that knows how things are built. Each part lists what it has in
-# PART/build.mk with the four macros below; everything lands under $(O).
+# PART/build.mk with the macros below; everything lands under $(O).
 #
 #   make            libraries, tools
-#   make run        set up, build, run the main job
+#   make run        set up, build, run the main job (ARGS=... are passed on)
 #   make check      set up, build, run every test; last line "N passed, N failed"
-#   make bench      figures beside a peer or a roof
+#   make bench      figures beside a peer or a roof (JSON=1: one object a line)
 #   make fuzz       each fuzz target for FUZZ_SECONDS
+#   make install    PREFIX=/usr/local, DESTDIR=
+#   make setup      install the packages that all of the above need
 #   make SAN=address,undefined ...   the same under sanitizers, in its own folder
 
 SAN     ?=
@@ -15,47 +17,112 @@ O       ?= build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
 VERSION := $(shell cat VERSION)
 CC      ?= cc
 CFLAGS  ?= -O3 -g
+PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+FUZZ_CC ?= clang
+FUZZ_SECONDS ?= 60
+
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
-ALL_CFLAGS := -std=gnu11 $(WARN) $(CFLAGS) -fPIC -MMD -MP -D_GNU_SOURCE -pthread \
-	-DPAGEDKV_VERSION='"$(VERSION)"' $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+BASE_CFLAGS := -std=gnu11 $(WARN) -fPIC -fno-semantic-interposition -MMD -MP -D_GNU_SOURCE \
+	-pthread -DPAGEDKV_VERSION='"$(VERSION)"'
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+ALL_CFLAGS := $(BASE_CFLAGS) $(CFLAGS) $(SAN_FLAGS)
 ALL_LDFLAGS := $(LDFLAGS) -pthread $(if $(SAN),-fsanitize=$(SAN))
+FUZZ_SAN := address,undefined
+FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -g -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -fno-sanitize-recover=all
+
+# As many jobs as processors, unless the command line says otherwise.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -r --no-print-directory -j$(shell nproc)
+endif
 
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
 
+# Goals that may find a bare machine: the packages come first, because the parts
+# below ask pkg-config for flags while make reads them.
+with-setup := run check bench fuzz
+before-setup := $(and $(filter $(with-setup) setup,$(MAKECMDGOALS)),$(if $(SETUP),,yes))
+ifdef before-setup
+.NOTPARALLEL:
+.PHONY: $(MAKECMDGOALS)
+$(filter $(with-setup),$(MAKECMDGOALS)):
+	@tools/setup $@
+	@$(MAKE) SETUP=done $@
+$(filter-out $(with-setup) setup,$(MAKECMDGOALS)):
+	@$(MAKE) SETUP=done $@
+setup:
+	@tools/setup all
+else
+
 all-targets :=
 tests-c     :=
 tests-sh    :=
+# names in tests-c that run under the thread sanitizer too
+tests-tsan  :=
+# scripts in tests-sh that run on the sanitized programs too
+tests-sh-san :=
 fuzzers     :=
+replays     :=
+benches     :=
+# what `make install` puts in place, beside the libraries and programs below
+install-bin :=
+install-lib :=
+install-headers :=
+install-man :=
+install-pc  :=
+
+# One short line a step; V=1 shows the commands.
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
 # objects: $(call obj,SOURCES)
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 
-$(O)/%.o: %.c
+$(O)/%.o: %.c | $(O)/.setup
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(cflags-$(<D)) $(cflags-$<) -c -o $@ $<
+	$(call say,CC)$(CC) $(ALL_CFLAGS) $(cflags-$(<D)) $(cflags-$<) -c -o $@ $<
+
+# One readable line about missing packages instead of a missing header.
+$(O)/.setup:
+	@mkdir -p $(@D)
+	@tools/setup --check build
+	@touch $@
 
 # $(eval $(call static-lib,NAME,SOURCES)) -> $(O)/lib/libNAME.a
 define static-lib
 $(O)/lib/lib$(1).a: $(call obj,$(2))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	$$(call say,AR)$(AR) rcs $$@ $$^
 all-targets += $(O)/lib/lib$(1).a
 deps += $(patsubst %.o,%.d,$(call obj,$(2)))
 endef
 
-# $(eval $(call program,NAME,SOURCES,STATIC-LIBS,LDLIBS)) -> $(O)/bin/NAME
+# $(eval $(call shared-lib,NAME,SONAME,SOURCES,MAPFILE,LDLIBS)) -> $(O)/lib/libNAME.so, installed
+define shared-lib
+$(O)/lib/lib$(1).so.$(VERSION): $(call obj,$(3)) $(4)
+	@mkdir -p $$(@D)
+	$$(call say,LD)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(2) -Wl,--version-script=$(4) \
+		-Wl,-Bsymbolic-functions $(if $(SAN),,-Wl$(comma)--no-undefined) -o $$@ $(call obj,$(3)) $(5)
+$(O)/lib/$(2) $(O)/lib/lib$(1).so: $(O)/lib/lib$(1).so.$(VERSION)
+	@ln -sf $$(<F) $$@
+all-targets += $(O)/lib/lib$(1).so $(O)/lib/$(2)
+install-lib += $(O)/lib/lib$(1).so.$(VERSION) $(O)/lib/$(2) $(O)/lib/lib$(1).so
+deps += $(patsubst %.o,%.d,$(call obj,$(3)))
+endef
+
+# $(eval $(call program,NAME,SOURCES,STATIC-LIBS,LDLIBS)) -> $(O)/bin/NAME, installed
 define program-at
 $(O)/$(1): $(call obj,$(2)) $(3:%=$(O)/lib/lib%.a)
 	@mkdir -p $$(@D)
-	$(CC) $(ALL_LDFLAGS) -o $$@ $(call obj,$(2)) $(3:%=$(O)/lib/lib%.a) $(4)
+	$$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $$@ $(call obj,$(2)) $(3:%=$(O)/lib/lib%.a) $(4)
 deps += $(patsubst %.o,%.d,$(call obj,$(2)))
 endef
 define program
 $(call program-at,bin/$(1),$(2),$(3),$(4))
 all-targets += $(O)/bin/$(1)
+install-bin += $(O)/bin/$(1)
 endef
 
 # $(eval $(call test,NAME,SOURCES,STATIC-LIBS,LDLIBS)): a cmocka program that prints TAP
@@ -70,13 +137,70 @@ $(call program-at,bench/$(1),$(2),$(3),$(4))
 benches += $(O)/bench/$(1)
 endef
 
+# $(eval $(call fuzz-target,NAME,SOURCES,CORPUS,LDLIBS)): a libFuzzer program under $(O)/fuzz,
+# and under $(O)/replay a plain one that takes each file of the corpus once and prints TAP.
+# SOURCES are all that is linked, because all of it has to be instrumented.
+define fuzz-target
+$(O)/fuzz/$(1): $(patsubst %.c,$(O)/fuzz/obj/%.o,$(2))
+	$$(call say,LD)$(FUZZ_CC) -pthread -fsanitize=fuzzer,$(FUZZ_SAN) -o $$@ $$^ $(4)
+$(O)/replay/$(1).main.o: tests/fuzz/replay.c
+	@mkdir -p $$(@D)
+	$$(call say,CC)$(CC) $(ALL_CFLAGS) -DFUZZ_NAME='"$(1)"' -DFUZZ_CORPUS='"$(CURDIR)/$(3)"' -c -o $$@ $$<
+$(O)/replay/$(1): $(O)/replay/$(1).main.o $(call obj,$(2))
+	$$(call say,LD)$(CC) $(ALL_LDFLAGS) -o $$@ $$^ $(4)
+fuzzers += $(O)/fuzz/$(1)
+replays += $(O)/replay/$(1)
+deps += $(patsubst %.c,$(O)/fuzz/obj/%.d,$(2)) $(patsubst %.o,%.d,$(call obj,$(2))) $(O)/replay/$(1).main.d
+endef
+$(O)/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(FUZZ_CC) $(FUZZ_CFLAGS) $(cflags-$(<D)) $(cflags-$<) -c -o $@ $<
+
 parts := kmod libpagedkv kernels runtime tools tests
 -include $(wildcard $(parts:%=%/build.mk) tests/*/build.mk)
 -include $(deps)
 
 all: $(all-targets)
+	@:
+
+run: all
+	@$(O)/bin/pagedkv run --report $(O)/report.svg $(ARGS)
+	@echo "picture: $(O)/report.svg"
+
+# The suite, then the same under the sanitizers; one count at the end. SETUP=none
+# leaves the packages alone.
+O_SAN  := $(O)/address-undefined
+O_TSAN := $(O)/thread
+check:
+	@$(MAKE) all tests
+	@$(MAKE) SAN=address,undefined O=$(O_SAN) all tests replays
+	@$(MAKE) SAN=thread O=$(O_TSAN) tests-tsan
+	@tests/run \
+		O=$(O) $(tests-c) $(tests-sh) \
+		O=$(O_SAN) $(tests-c:$(O)/%=$(O_SAN)/%) $(replays:$(O)/%=$(O_SAN)/%) $(tests-sh-san) \
+		O=$(O_TSAN) $(addprefix $(O_TSAN)/tests/,$(tests-tsan))
+
+tests: $(tests-c)
+tests-tsan: $(addprefix $(O)/tests/,$(tests-tsan))
+replays: $(replays)
+
+bench: all $(benches)
+	@O=$(O) tests/bench/run $(benches) $(wildcard tests/bench/*.sh)
+
+fuzz: $(fuzzers)
+	@tests/fuzz/run $(FUZZ_SECONDS) $(O)/fuzz $(notdir $(fuzzers))
+
+install-to = $(if $(2),install -d $(DESTDIR)$(1) && cp -Pf $(2) $(DESTDIR)$(1),:)
+install: all $(install-pc)
+	$(call install-to,$(PREFIX)/bin,$(install-bin))
+	$(call install-to,$(LIBDIR),$(install-lib))
+	$(call install-to,$(LIBDIR)/pkgconfig,$(install-pc))
+	$(call install-to,$(PREFIX)/include,$(install-headers))
+	$(foreach s,1 3 4 5 7 8,$(call install-to,$(PREFIX)/share/man/man$(s),$(filter %.$(s),$(install-man))) &&) :
 
 clean:
 	rm -rf build
 
-.PHONY: all clean
+.PHONY: all run check tests tests-tsan replays bench fuzz install clean
+
+endif

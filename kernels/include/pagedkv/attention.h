@@ -74,7 +74,7 @@ int pkv_attention(const struct pkv_attention *a);
 /**
  * pkv_attention_reference - the same in plain loops with double sums
  *
- * What every other version is held against. Slow. Return: 0 or -EINVAL.
+ * What every other version is held against. Slow. Return: 0, -EINVAL or -ENOMEM.
  */
 int pkv_attention_reference(const struct pkv_attention *a);
 

@@ -62,9 +62,13 @@ int pkv_kv_layout_init(struct pkv_kv_layout *layout, uint32_t dtype, uint32_t nr
 /**
  * pkv_kv_layout_check - is this a layout that the kernels can work on?
  *
- * Return: 0; -EINVAL as for pkv_kv_layout_init(), or for strides that are not a
- * multiple of the element, or that make heads, tokens, K and V or layers overlap
- * the end of a page.
+ * Strides may come in any order of size (a server with one tensor a layer has
+ * layer_stride_bytes > page_stride_bytes); that they make no two elements share
+ * a place is the caller's to know.
+ *
+ * Return: 0; -EINVAL as for pkv_kv_layout_init(), for a stride that is smaller than
+ * a row of head_dim or not a multiple of the element, or when an offset within an
+ * arena of 2^32 slots could pass 2^63.
  */
 int pkv_kv_layout_check(const struct pkv_kv_layout *layout);
 
@@ -125,7 +129,9 @@ struct pkv_page_copy {
  * @src_base: slot 0 of the arena copied from
  * @dst_base: slot 0 of the arena copied to; may be the same
  *
- * Copies page_stride_bytes a page. A page may be copied onto itself.
+ * Contiguous pages are copied whole; others row by row, so that bytes between
+ * their rows, which may belong to other pages, are left alone. A page may be copied
+ * onto itself.
  *
  * Return: 0; -EINVAL for a slot past its arena, in which case nothing is copied.
  */

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# A target is tests/fuzz/fuzz_NAME.c, with seeds in tests/fuzz/corpus/NAME. It links with what
-# fuzz-src-NAME and fuzz-ldlibs-NAME list: all of it in source, because all is instrumented.
-cflags-tests/fuzz := -Iruntime -Itools -Ilibpagedkv/include
-
-fuzz-src-trace    := runtime/trace.c runtime/workload.c
-fuzz-ldlibs-trace := -ljansson -lm
-
-fuzz-names := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-$(foreach n,$(fuzz-names),$(eval $(call fuzz-target,fuzz_$(n),tests/fuzz/fuzz_$(n).c $(fuzz-src-$(n)),tests/fuzz/corpus/$(n),$(fuzz-ldlibs-$(n)))))
+# A target is tests/fuzz/fuzz_NAME.c, with seeds in tests/fuzz/corpus/fuzz_NAME and a fuzz_NAME.mk
+# that says what it links with beside itself: all of it as source because all is instrumented:
+#	fuzz-src-fuzz_NAME, fuzz-ldlibs-fuzz_NAME
+fuzz-names := $(patsubst tests/fuzz/%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+include $(wildcard $(fuzz-names:%=tests/fuzz/%.mk))
+$(foreach n,$(fuzz-names),$(eval $(call fuzz-target,$(n),tests/fuzz/$(n).c $(fuzz-src-$(n)),tests/fuzz/corpus/$(n),$(fuzz-ldlibs-$(n)))))

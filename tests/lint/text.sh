@@ -47,7 +47,7 @@ long_files()
 long_lines()
 {
 	echo "$code" | grep -E '\.(c|h|cu|cuh)$' | while read -r f; do
-		expand -t 8 "$f" | awk -v f="$f" 'length > 100 { print f ":" NR ": " length " columns" }'
+		expand -t 8 "$f" | LC_ALL=C.UTF-8 grep -nE '^.{101,}' | sed "s|^|$f:|"
 	done
 }
 

@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The documents tell the truth: the commands that they show run, the options that they name
+# exist, their links lead somewhere.
+. "${SRC:-$(dirname "$0")/../..}/tests/tap.sh"
+
+documents=$(source_files | grep -E '(^|/)[^/]*\.md$')
+pages=$(source_files | grep -E '/man/[^/]*\.[1-8]$')
+
+# text DOCUMENT: a man page as it is read, the rest as it is
+text()
+{
+	case $1 in
+	*.[1-8]) mandoc -T utf8 -O width=200 "$1" | col -b ;;
+	*) cat "$1" ;;
+	esac
+}
+
+# commands: "document: command" for every line of an example that starts with pagedkv or make.
+# "[" and "..." are a synopsis, "#" starts a remark.
+commands()
+{
+	for d in $documents $pages; do
+		text "$d" | sed -nE 's/[ \t]+#.*//; s/^[ \t]*(\$ )?((build\/bin\/)?pagedkv|make)( .*|)$/\2\4/p' |
+			grep -vE "\\[|\.\.\.|,\$|\b(NAME|FILE)\b" | sed "s|^|$d: |"
+	done | awk '{ c = $0; sub(/^[^:]*: /, "", c); if (!seen[c]++) print }'
+}
+
+broken_links()
+{
+	for d in $documents; do
+		grep -oE '\]\([^)#: ]+\)' "$d" | tr -d '()]' | while read -r l; do
+			[ -e "$(dirname "$d")/$l" ] || echo "$d: $l"
+		done
+	done
+}
+
+unknown_options()
+{
+	local known
+	known=$({ "$O/bin/pagedkv" --help; "$O/bin/pagedkv" run --help; } 2>&1 |
+		grep -oE -- '--[a-z][a-z-]*' | sort -u)
+	for d in $documents $pages; do
+		text "$d" | grep -E 'pagedkv run|^[ \t]*-' | grep -oE -- '(^|[^a-z-])--[a-z][a-z-]*' |
+			grep -oE -- '--[a-z-]*' | sort -u | comm -23 - <(echo "$known") | sed "s|^|$d: |"
+	done
+}
+
+silent "links of the documents lead somewhere" broken_links
+if [ ! -x "$O/bin/pagedkv" ] || ! command -v mandoc >/dev/null; then
+	skip "commands of the documents run" "no pagedkv, or no mandoc"
+	plan
+fi
+silent "options that the documents name exist" unknown_options
+
+make_tmp
+while IFS= read -r line; do
+	command=${line#*: }
+	case $command in
+	make*)
+		check "$line" make -n -s SETUP=none ${command#make}
+		continue
+		;;
+	esac
+	file=$(echo "$command" | grep -oE -- '--trace[ =][^ ]+' | cut -c 9-)
+	if [ -n "$file" ] && [ ! -e "$file" ]; then
+		skip "$line" "no $file here"
+		continue
+	fi
+	check "$line" env -C "$tap_tmp" PATH="$O/bin:$PATH" sh -c "${command#build/bin/}"
+done < <(commands)
+plan

@@ -58,9 +58,10 @@ struct pkvrt_disk_params {
 	unsigned int queue_depth;	/* 0 is 64 */
 	uint32_t merge_bytes;	/* largest merged command; 0 is 1 MiB */
 	uint64_t timeout_ns;	/* for operations without a deadline; 0 is 10 s */
-	uint64_t flush_bytes;	/* published data that one flush should cover; 0 is 128 MiB */
+	uint64_t flush_bytes;	/* published data that one flush covers at most; 0 is 128 MiB */
 	unsigned int max_errors;	/* errors before read-only, twice that: offline; 0 is 16 */
-	const struct pkvrt_arena *arena;	/* registered when given; outlives the disk */
+	/* Memory of the buffers, registered when given; outlives the disk. NULL ends the list. */
+	const struct pkvrt_arena *arenas[PKVRT_IO_MAX_REGIONS];
 	const struct pkvrt_io_hooks *hooks;	/* tests */
 };
 
@@ -81,7 +82,8 @@ struct pkvrt_disk_info {
 
 struct pkvrt_disk_stats {
 	enum pkvrt_disk_state state;
-	uint64_t nr_stored, nr_loaded, nr_published;	/* ended well */
+	uint64_t nr_stored, nr_loaded;	/* ended well */
+	uint64_t nr_published;		/* of the stored ones, those with a key */
 	uint64_t stored_bytes, loaded_bytes;
 	uint64_t nr_errors;		/* operations ended with an error, refusals not counted */
 	uint64_t nr_write_errors, nr_read_errors, nr_late, nr_bad_crc;
@@ -94,16 +96,17 @@ struct pkvrt_disk_stats {
 enum pkvrt_disk_kind {
 	PKVRT_DISK_SWAP_OUT,	/* write a private page */
 	PKVRT_DISK_STORE,	/* write a published page; ends when its header is written */
-	PKVRT_DISK_PUBLISH,	/* give a page already in the slot a key; no data moves */
 	PKVRT_DISK_LOAD,	/* read a page and verify it */
 };
+
+TAILQ_HEAD(pkvrt_disk_oplist, pkvrt_disk_op);
 
 /* One page's operation; the caller's memory, lent from submit to the return of released(). */
 struct pkvrt_disk_op {
 	enum pkvrt_disk_kind kind;
 	uint32_t slot;
-	void *buf;		/* page_bytes, aligned; not for PUBLISH */
-	struct pkvrt_key key;	/* STORE, PUBLISH */
+	void *buf;		/* page_bytes, aligned */
+	struct pkvrt_key key;	/* STORE */
 	uint64_t deadline_ns;	/* absolute CLOCK_MONOTONIC; 0 takes the disk's timeout */
 	/*
 	 * @done is called once with @res set. @released is called once after it, when buffer and
@@ -118,10 +121,10 @@ struct pkvrt_disk_op {
 	struct pkvrt_disk *disk;
 	struct pkvrt_io_req req;
 	TAILQ_ENTRY(pkvrt_disk_op) link;
+	struct pkvrt_disk_oplist *list;
 	int phase;
 	int is_done;
 	int in_kernel;
-	uint32_t crc;
 };
 
 struct pkvrt_disk;

@@ -39,6 +39,7 @@ struct pkvrt_io_req {
 	/* private to io.c */
 	TAILQ_ENTRY(pkvrt_io_req) link;
 	int is_done;
+	int alone;		/* not to be merged */
 };
 
 TAILQ_HEAD(pkvrt_io_list, pkvrt_io_req);
@@ -75,10 +76,12 @@ struct pkvrt_io_params {
 	unsigned int queue_depth;	/* commands in flight; 0 is 64 */
 	uint32_t merge_bytes;	/* largest merged command; 0 is 1 MiB; 1 merges nothing */
 	uint32_t align_bytes;	/* what O_DIRECT wants of a continued short transfer; 0 is 1 */
-	void *arena;		/* memory to register; NULL for none */
-	size_t arena_bytes;
+	const struct iovec *regions;	/* memory to register */
+	unsigned int nr_regions;	/* at most PKVRT_IO_MAX_REGIONS */
 	const struct pkvrt_io_hooks *hooks;	/* NULL outside tests; must outlive the ring */
 };
+
+#define PKVRT_IO_MAX_REGIONS	4
 
 #define PKVRT_IO_CAP_URING	(1u << 0)	/* io_uring, not the synchronous fallback */
 #define PKVRT_IO_CAP_FIXED_BUF	(1u << 1)	/* the arena is registered */

@@ -143,7 +143,7 @@ endef
 define fuzz-target
 $(O)/fuzz/$(1): $(patsubst %.c,$(O)/fuzz/obj/%.o,$(2))
 	$$(call say,LD)$(FUZZ_CC) -pthread -fsanitize=fuzzer,$(FUZZ_SAN) -o $$@ $$^ $(4)
-$(O)/replay/$(1).main.o: tests/fuzz/replay.c
+$(O)/replay/$(1).main.o: tests/fuzz/replay.c tests/fuzz/build.mk
 	@mkdir -p $$(@D)
 	$$(call say,CC)$(CC) $(ALL_CFLAGS) -DFUZZ_NAME='"$(1)"' -DFUZZ_CORPUS='"$(CURDIR)/$(3)"' -c -o $$@ $$<
 $(O)/replay/$(1): $(O)/replay/$(1).main.o $(call obj,$(2))

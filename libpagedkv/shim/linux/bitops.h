@@ -2,6 +2,8 @@
 #ifndef PKV_SHIM_BITOPS_H
 #define PKV_SHIM_BITOPS_H
 
+#include <linux/types.h>
+
 #define BITS_PER_LONG		(8 * (int)sizeof(long))
 #define BITS_TO_LONGS(nr)	(((nr) + BITS_PER_LONG - 1) / BITS_PER_LONG)
 #define BIT_WORD(nr)		((nr) / BITS_PER_LONG)

@@ -68,7 +68,7 @@ struct pkvrt_shares {
  * @ttft_ns, @tpot_ns: time to first token, and per output token after it: [0] p50, [1] p99
  * @identical: of all tokens; @nr_compared requests were compared, @nr_different differ,
  *	@first_different is the id of the first of these
- * @modelled: lengths only, no model ran: no tokens to compare
+ * @lengths_only: no model ran, so that there are no tokens to compare
  * @interrupted: ended by the user; the figures are of what was done by then
  * @series: borrowed by printers; owned by who made the report
  */
@@ -109,7 +109,7 @@ struct pkvrt_report {
 	uint32_t nr_compared;
 	uint32_t nr_different;
 	uint32_t first_different;
-	bool modelled;
+	bool lengths_only;
 	bool interrupted;
 
 	struct pkvrt_series series;

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "trace.h"
+#include "why.h"
 
 #define NS_PER_MS	1000000ull
 #define NS_PER_S	1000000000ull
@@ -38,21 +38,6 @@ struct reader {
 	char *why;
 	size_t why_len;
 };
-
-int pkvrt_why(char *why, size_t why_len, int err, const char *fmt, ...)
-{
-	va_list args;
-
-	if (!why || !why_len)
-		return err;
-	va_start(args, fmt);
-	vsnprintf(why, why_len, fmt, args);
-	va_end(args);
-	for (char *c = why; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
-	return err;
-}
 
 /* The cause at the line being read. At most 256 bytes of the name: the cause must fit too. */
 #define line_error(r, err, fmt, ...)						\

@@ -33,8 +33,4 @@ int pkvrt_trace_open(FILE **f, const char *path, char *why, size_t why_len);
 int pkvrt_trace_read(FILE *f, const char *name, const struct pkvrt_workload_params *p,
 		     struct pkvrt_workload *w, char *why, size_t why_len);
 
-/* Formats one line into @why (control characters become '?') and returns @err. */
-__attribute__((format(printf, 4, 5)))
-int pkvrt_why(char *why, size_t why_len, int err, const char *fmt, ...);
-
 #endif

@@ -12,12 +12,12 @@
 
 #include "rng.h"
 #include "trace.h"
+#include "why.h"
 
 #define NR_PROMPT_STEPS	32
 #define NR_OUTPUT_STEPS	16
 #define DRAWN_MAX	2048u	/* prompt + output of any drawn request */
 #define DRAWN_MIN	16u	/* a tighter limit than this would be drawn for very long */
-#define MIN_RATE	1e-3
 
 enum stream {
 	STREAM_LENGTHS = 1,
@@ -130,7 +130,7 @@ static int read_trace(struct pkvrt_workload *w, const struct pkvrt_workload_para
 	return err;
 }
 
-/* The sums stay below 2^63 ns: PKVRT_MAX_REQUESTS / MIN_RATE seconds are 133 years. */
+/* The sums stay below 2^63 ns: PKVRT_MAX_REQUESTS / PKVRT_MIN_RATE seconds are 133 years. */
 static void set_arrivals(struct pkvrt_workload *w, double rate)
 {
 	struct pkvrt_rng rng;
@@ -165,9 +165,9 @@ int pkvrt_workload_create(struct pkvrt_workload **out, const struct pkvrt_worklo
 	struct pkvrt_workload *w;
 	int err;
 
-	if (p->rate && !(p->rate >= MIN_RATE && (p->rate <= PKVRT_MAX_RATE || isinf(p->rate))))
+	if (p->rate && !(p->rate >= PKVRT_MIN_RATE && (p->rate <= PKVRT_MAX_RATE || isinf(p->rate))))
 		return pkvrt_why(why, why_len, -EINVAL, "a rate of %g: not 0, %g to %g, or inf",
-				 p->rate, MIN_RATE, PKVRT_MAX_RATE);
+				 p->rate, PKVRT_MIN_RATE, PKVRT_MAX_RATE);
 	if (p->shared_prefix_tokens > PKVRT_MAX_TOKENS)
 		return pkvrt_why(why, why_len, -EINVAL, "a shared prefix of %u tokens: above %u",
 				 p->shared_prefix_tokens, PKVRT_MAX_TOKENS);

@@ -10,12 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "why.h"
+
 #define PKVRT_HASH_BLOCK_TOKENS	512u		/* prompt tokens that one hash id stands for */
 #define PKVRT_MAX_REQUESTS	(1u << 22)	/* of one workload */
 #define PKVRT_MAX_HASH_IDS	(1u << 25)	/* of all its requests together */
 #define PKVRT_MAX_TOKENS	(1u << 24)	/* a prompt, an output or a shared prefix */
-#define PKVRT_MAX_RATE		1e9		/* requests a second; INFINITY is fine too */
-#define PKVRT_WHY_LEN		512		/* room that any cause in @why needs at most */
+#define PKVRT_MIN_RATE		1e-3		/* requests a second ... */
+#define PKVRT_MAX_RATE		1e9		/* ... but 0 and INFINITY are fine too */
 
 /**
  * struct pkvrt_request - one request

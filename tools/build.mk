@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The pagedkv command. What it is made of but main() is a library, so that tests can link it.
+cflags-tools := -Iruntime -Ilibpagedkv/include -Ikernels/include
+tools-src := $(filter-out tools/pagedkv.c,$(sort $(wildcard tools/*.c)))
+$(eval $(call static-lib,pagedkv_tools,$(tools-src)))
+
+ifneq ($(wildcard tools/run.c),)
+$(eval $(call program,pagedkv,tools/pagedkv.c,pagedkv_tools pagedkv_rt pagedkv_kernels pagedkv,$(rt-ldlibs)))
+endif

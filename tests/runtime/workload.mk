@@ -1,6 +1,3 @@
 # SPDX-License-Identifier: GPL-2.0-only
-ifndef tests-runtime-workload
-tests-runtime-workload := y
-cflags-tests/runtime/test_workload.c := -Iruntime
-$(eval $(call test,runtime/test_workload,tests/runtime/test_workload.c,pagedkv_rt,$(rt-ldlibs)))
-endif
+$(eval $(call test,test_workload,tests/runtime/test_workload.c,pagedkv_rt,$(rt-ldlibs)))
+$(eval $(call test,test_series,tests/runtime/test_series.c,pagedkv_rt,$(rt-ldlibs)))

@@ -21,6 +21,8 @@
  *   -ENOMEM      no memory for the library's own tables
  *   -EIO         the only copy of a page is lost: truncate and recompute
  *   -EOVERFLOW   a size that does not fit
+ *   -E2BIG       a struct of a later version asks for what this one doesn't know
+ *   -EEXIST      the key names a page already
  *   -ETIMEDOUT   the time given has passed
  *   -ECANCELED   pagedkv_moves_stop() was called
  *   -EUCLEAN     pagedkv_check() found a broken invariant
@@ -64,7 +66,10 @@ enum pagedkv_tier {
 
 /* ------------------------------------------------------------- connection */
 
-/* @size is sizeof the struct, in every params struct: it lets them grow. */
+/*
+ * @size is sizeof the struct, in every params struct: it lets them grow. A
+ * larger one is taken as long as what this version doesn't know of it is zero.
+ */
 struct pagedkv_params {
 	uint32_t size;
 	uint32_t backend;	/* enum pagedkv_backend */
@@ -304,13 +309,17 @@ void pagedkv_moves_stop(struct pagedkv_pool *pool);
 
 /**
  * Wait until a sequence's state isn't LOADING, or any commit after which the
- * caller should look again. @timeout_ns: relative; 0 polls. 0, -ETIMEDOUT, -ESTALE.
+ * caller should look again. @timeout_ns: relative; 0 polls. 0, -ETIMEDOUT, -ESTALE,
+ * -ECANCELED (moves were stopped, and none in flight is left to wait for).
  */
 int pagedkv_seq_wait(struct pagedkv_pool *pool, pagedkv_seq_t seq, uint64_t timeout_ns);
-/** Wait until at least one move has been committed since the call, or none is in flight. */
+/** Wait until a move has been committed since the call, or none is planned or in flight. */
 int pagedkv_moves_wait(struct pagedkv_pool *pool, uint64_t timeout_ns);
 
-/** A disk image holds a valid copy of a published page in @slot: put it into the index. */
+/**
+ * A disk image holds a valid copy of a published page in @slot: put it into the
+ * index. -EINVAL, -EBUSY (the slot is in use), -EEXIST, -ENOSPC, -EDQUOT.
+ */
 int pagedkv_adopt(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier, uint32_t slot,
 		  const uint64_t key[2]);
 

@@ -761,7 +761,8 @@ void pkvrt_disk_close(struct pkvrt_disk *d, uint64_t grace_ns)
 		return;
 	d->closing = 1;
 	expire_all(d, NEVER, -ECANCELED);
-	pkvrt_io_destroy(d->io, grace_ns);
+	if (!pkvrt_io_destroy(d->io, grace_ns))
+		pkvrt_diskimg_unlock(&d->img);
 	while (!TAILQ_EMPTY(&d->refused))
 		end_refused(d);
 	free_disk(d);

@@ -23,8 +23,11 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
+#define LOCK_PAUSE_NS	5000000
+#define LOCK_TRIES	200
 #define CHUNK_BYTES	((size_t)1 << 20)
 
 /* One attempt to open, and what has to be undone when it fails. */
@@ -146,9 +149,26 @@ static int open_file(struct attempt *a)
 	return check_type(a);
 }
 
+/*
+ * The ring of a process that was just killed holds its file, and so the lock, until the kernel
+ * has taken it down: a moment's patience lets a server restart at once.
+ */
+static int lock_patiently(int fd)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_NS };
+	unsigned int i;
+
+	for (i = 0; flock(fd, LOCK_EX | LOCK_NB); i++) {
+		if (errno != EWOULDBLOCK || i == LOCK_TRIES)
+			return -1;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 static int lock_file(struct attempt *a)
 {
-	if (flock(a->img->fd, LOCK_EX | LOCK_NB))
+	if (lock_patiently(a->img->fd))
 		return errno == EWOULDBLOCK ? fail(a, -EBUSY, "is in use by another process") :
 		       fail_errno(a, errno, "cannot lock");
 	/* Taken away, or grown, by whoever held the lock before. */
@@ -497,6 +517,11 @@ int pkvrt_diskimg_open(struct pkvrt_diskimg *img, const struct pkvrt_disk_params
 	}
 	free(a.chunk);
 	return ret;
+}
+
+void pkvrt_diskimg_unlock(struct pkvrt_diskimg *img)
+{
+	flock(img->fd, LOCK_UN);
 }
 
 void pkvrt_diskimg_close(struct pkvrt_diskimg *img)

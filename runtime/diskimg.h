@@ -23,6 +23,11 @@ struct pkvrt_diskimg {
 /* See pkvrt_disk_open(). On failure @img holds nothing. */
 int pkvrt_diskimg_open(struct pkvrt_diskimg *img, const struct pkvrt_disk_params *p,
 		       char *why, size_t why_len);
+/*
+ * Let others have the image now. Closing alone does so later, when the ring and the last I/O have
+ * let go of the file: right while the kernel may still write, slow otherwise.
+ */
+void pkvrt_diskimg_unlock(struct pkvrt_diskimg *img);
 void pkvrt_diskimg_close(struct pkvrt_diskimg *img);
 
 #endif

@@ -428,6 +428,7 @@ enum evicted {
 	EVICTED,	/* the slot is free, or will be */
 	NOT_THIS,	/* this page has nowhere to go */
 	NOT_NOW,	/* too many moves in flight */
+	NO_MEMORY,	/* for one more move */
 };
 
 static enum evicted evict(struct pkv_class *c, u32 id, u32 tier)
@@ -439,15 +440,17 @@ static enum evicted evict(struct pkv_class *c, u32 id, u32 tier)
 	dst = room_below(c, tier);
 	if (dst == PKV_NONE)
 		return drop_lower_or_cached(c, id, tier, true) ? EVICTED : NOT_THIS;
-	if (c->pool->nr_evictions >= c->pool->max_moves || pkv_moves_reserve(c->pool, 1))
+	if (c->pool->nr_evictions >= c->pool->max_moves)
 		return NOT_NOW;
+	if (pkv_moves_reserve(c->pool, 1))
+		return NO_MEMORY;
 	begin_out(c, id, dst);
 	return EVICTED;
 }
 
 /*
  * Evict from @tier until @target slots are free or about to be. Passes over at
- * most @scan pages that have nowhere to go. NOT_NOW when moves ran out.
+ * most @scan pages that have nowhere to go. NOT_NOW and NO_MEMORY end it early.
  */
 static enum evicted reclaim(struct pkv_class *c, u32 tier, u32 target, u32 scan)
 {
@@ -461,14 +464,14 @@ static enum evicted reclaim(struct pkv_class *c, u32 tier, u32 target, u32 scan)
 	while (id != PKV_NONE && pkv_tier_avail(t) + t->nr_leaving < target) {
 		next = c->policy->victim(c, tier, id);
 		rc = evict(c, id, tier);
-		if (rc == NOT_NOW || (rc == NOT_THIS && !scan--))
+		if (rc == NOT_NOW || rc == NO_MEMORY || (rc == NOT_THIS && !scan--))
 			break;
 		id = next;
 	}
 	return rc;
 }
 
-/* See that @nr device slots are free: 0, -EAGAIN (evictions under way) or -ENOSPC. */
+/* See that @nr device slots are free: 0, -EAGAIN (evictions under way), -ENOSPC, -ENOMEM. */
 int pkv_make_room(struct pkv_class *c, u32 nr)
 {
 	struct pkv_tier *t = &c->tiers[PKV_DEVICE];
@@ -483,7 +486,7 @@ int pkv_make_room(struct pkv_class *c, u32 nr)
 		return 0;
 	if (rc == NOT_NOW || pkv_tier_avail(t) + t->nr_leaving >= nr)
 		return -EAGAIN;
-	return -ENOSPC;
+	return rc == NO_MEMORY ? -ENOMEM : -ENOSPC;
 }
 
 static void reclaim_class(struct pkv_class *c, bool always)

@@ -65,18 +65,21 @@ static u32 new_page(struct pkv_class *c, const struct pkv_seq *seq)
 	return id;
 }
 
-/* May the tail page be written as it is? If so, its other copies are stale now. */
-static bool own_tail(struct pkv_class *c, struct pkv_seq *seq)
+/* May the tail page be written as it is? */
+static bool may_own_tail(const struct pkv_class *c, const struct pkv_seq *seq)
+{
+	const struct pkv_page *p = &c->pages[seq->table[seq->nr_pages - 1]];
+
+	return p->refs == 1 && !(p->flags & PKV_PAGE_INDEXED);
+}
+
+/* The tail page is about to be written: its other copies are stale. */
+static void own_tail(struct pkv_class *c, struct pkv_seq *seq)
 {
 	u32 id = seq->table[seq->nr_pages - 1];
-	struct pkv_page *p = &c->pages[id];
 
-	if (p->refs != 1 || (p->flags & PKV_PAGE_INDEXED))
-		return false;
 	pkv_page_drop_lower(c, id);
 	pkv_move_written(c, id);
-	seq->flags |= PKV_SEQ_TAIL_OWNED;
-	return true;
 }
 
 static void copy_tail(struct pkv_pool *pool, struct pkv_step *step, struct pkv_class *c,
@@ -104,8 +107,8 @@ static int append_pages(struct pkv_pool *pool, struct pkv_step *step, struct pkv
 {
 	u32 nr_pages = (u32)(((u64)len + c->page_tokens - 1) >> c->page_shift);
 	u32 fresh = nr_pages - seq->nr_pages;
-	u32 copy = (seq->len & (c->page_tokens - 1)) && !(seq->flags & PKV_SEQ_TAIL_OWNED) &&
-		   !own_tail(c, seq);
+	bool own = (seq->len & (c->page_tokens - 1)) && !(seq->flags & PKV_SEQ_TAIL_OWNED);
+	bool copy = own && !may_own_tail(c, seq);
 	int rc;
 
 	if (step->max_deltas - step->nr_deltas < fresh + copy ||
@@ -122,6 +125,8 @@ static int append_pages(struct pkv_pool *pool, struct pkv_step *step, struct pkv
 		return rc;
 	if (copy)
 		copy_tail(pool, step, c, seq);
+	else if (own)
+		own_tail(c, seq);
 	while (seq->nr_pages < nr_pages) {
 		u32 id = new_page(c, seq);
 

@@ -193,9 +193,11 @@ static bool check_lists(struct walk *w)
 		return false;
 	for (tier = 0; tier < PKV_NR_TIERS; tier++) {
 		for (prio = 0; prio < PKV_NR_PRIORITIES; prio++) {
-			if (!check_list(w, &w->c->tiers[tier].idle[prio], PKV_PAGE_IDLE, tier, prio))
+			const struct pkv_page_list *l = &w->c->tiers[tier].idle[prio];
+
+			if (!check_list(w, l, PKV_PAGE_IDLE, tier, prio))
 				return false;
-			idle += w->c->tiers[tier].idle[prio].nr;
+			idle += l->nr;
 		}
 	}
 	for (id = 0; id < w->c->fresh_page; id++)

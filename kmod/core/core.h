@@ -48,6 +48,7 @@
 #ifndef PKV_CORE_H
 #define PKV_CORE_H
 
+#include <linux/bits.h>
 #include <linux/types.h>
 #include <linux/limits.h>
 #include <linux/mutex.h>
@@ -110,11 +111,11 @@ struct pkv_pool_params {
 };
 
 /* Page flags. */
-#define PKV_PAGE_LIVE		(1U << 0)	/* allocated */
-#define PKV_PAGE_INDEXED	(1U << 1)	/* its key is in the prefix index */
-#define PKV_PAGE_IDLE		(1U << 2)	/* on a list of the policy */
-#define PKV_PAGE_LOST		(1U << 3)	/* no copy is left */
-#define PKV_PAGE_TWIN		(1U << 4)	/* on the list of held pages with a lower copy */
+#define PKV_PAGE_LIVE		BIT(0)	/* allocated */
+#define PKV_PAGE_INDEXED	BIT(1)	/* its key is in the prefix index */
+#define PKV_PAGE_IDLE		BIT(2)	/* on a list of the policy */
+#define PKV_PAGE_LOST		BIT(3)	/* no copy is left */
+#define PKV_PAGE_TWIN		BIT(4)	/* on the list of held pages with a lower copy */
 #define PKV_PAGE_PRIO_SHIFT	8
 #define PKV_PAGE_PRIO_MASK	(3U << PKV_PAGE_PRIO_SHIFT)
 
@@ -148,7 +149,8 @@ struct pkv_tier {
 	__u32 state;		/* enum pkv_tier_state */
 	unsigned long *free[4];	/* level 0 has a bit a slot; level n+1 a bit a word of n */
 	__u32 nr_levels;
-	struct pkv_page_list idle[PKV_NR_PRIORITIES];	/* idle pages whose fastest copy is here */
+	/* idle pages whose fastest copy is here */
+	struct pkv_page_list idle[PKV_NR_PRIORITIES];
 };
 
 enum pkv_move_kind {
@@ -238,8 +240,8 @@ struct pkv_seq {
 	__u64 owner;		/* the client, for release on its death */
 };
 
-#define PKV_SEQ_TAIL_OWNED	(1U << 0)	/* the tail page may be written as it is */
-#define PKV_SEQ_PINNED		(1U << 1)	/* holds its pages a second time */
+#define PKV_SEQ_TAIL_OWNED	BIT(0)	/* the tail page may be written as it is */
+#define PKV_SEQ_PINNED		BIT(1)	/* holds its pages a second time */
 
 /* Counters since creation; all under the pool lock. */
 struct pkv_counters {
@@ -254,7 +256,8 @@ struct pkv_counters {
 };
 
 struct pkv_pool {
-	struct mutex *lock;		/* the caller's; held in every entry */
+	/* the caller's; held in every entry */
+	struct mutex *lock;
 	__u32 nr_classes;
 	struct pkv_class classes[PKV_MAX_CLASSES];
 

@@ -14,7 +14,7 @@
 
 #include "internal.h"
 
-#define AHEAD	8
+#define AHEAD	8U
 
 int pkv_index_init(struct pkv_class *c)
 {
@@ -62,9 +62,9 @@ u32 pkv_index_find(struct pkv_class *c, const struct pkv_key *keys, u32 nr, u32 
 {
 	u32 i, id;
 
-	for (i = 0; i < min(nr, 2U * AHEAD); i++)
+	for (i = 0; i < min(nr, 2 * AHEAD); i++)
 		prefetch(bucket_of(c, &keys[i]));
-	for (i = 0; i < min(nr, (u32)AHEAD); i++)
+	for (i = 0; i < min(nr, AHEAD); i++)
 		prefetch_page(c, &keys[i]);
 	for (i = 0; i < nr; i++) {
 		if (i + 2 * AHEAD < nr)

@@ -26,7 +26,6 @@
 #include <string.h>
 #include <stdio.h>
 
-#include "arena.h"
 #include "diskimg.h"
 
 #define NSEC			1000000000ull
@@ -610,6 +609,11 @@ int pkvrt_disk_drain(struct pkvrt_disk *d, uint64_t until_ns)
 	return 0;
 }
 
+int pkvrt_disk_register(struct pkvrt_disk *d, const struct iovec *regions, unsigned int nr)
+{
+	return pkvrt_io_register(d->io, regions, nr);
+}
+
 int pkvrt_disk_watch(struct pkvrt_disk *d, int fd)
 {
 	return pkvrt_io_watch(d->io, fd);
@@ -685,23 +689,15 @@ static int alloc_tables(struct pkvrt_disk *d)
 
 static int start_ring(struct pkvrt_disk *d, const struct pkvrt_disk_params *p)
 {
-	struct iovec regions[PKVRT_IO_MAX_REGIONS];
 	struct pkvrt_io_params ip = {
 		.size = sizeof(ip),
 		.fd = d->img.fd,
 		.queue_depth = p->queue_depth,
 		.merge_bytes = p->merge_bytes,
 		.align_bytes = d->img.direct ? PKVRT_DISK_ALIGN : 1,
-		.regions = regions,
 		.hooks = p->hooks,
 	};
-	unsigned int i;
 
-	for (i = 0; i < PKVRT_IO_MAX_REGIONS && p->arenas[i]; i++)
-		regions[i] = (struct iovec){
-			pkvrt_arena_base(p->arenas[i]), pkvrt_arena_bytes(p->arenas[i])
-		};
-	ip.nr_regions = i;
 	return pkvrt_io_create(&d->io, &ip);
 }
 

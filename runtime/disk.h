@@ -41,8 +41,6 @@ struct pkvrt_key {
 	uint8_t b[16];
 };
 
-struct pkvrt_arena;
-
 #define PKVRT_DISK_CREATE	(1u << 0)	/* make the image when it is missing or empty */
 
 struct pkvrt_disk_params {
@@ -60,8 +58,6 @@ struct pkvrt_disk_params {
 	uint64_t timeout_ns;	/* for operations without a deadline; 0 is 10 s */
 	uint64_t flush_bytes;	/* published data that one flush covers at most; 0 is 128 MiB */
 	unsigned int max_errors;	/* errors before read-only, twice that: offline; 0 is 16 */
-	/* Memory of the buffers, registered when given; outlives the disk. NULL ends the list. */
-	const struct pkvrt_arena *arenas[PKVRT_IO_MAX_REGIONS];
 	const struct pkvrt_io_hooks *hooks;	/* tests */
 };
 
@@ -177,6 +173,9 @@ void pkvrt_disk_close(struct pkvrt_disk *d, uint64_t grace_ns);
 int pkvrt_disk_scan(struct pkvrt_disk *d,
 		    int (*found)(void *ctx, uint32_t slot, const struct pkvrt_key *key),
 		    void *ctx);
+
+/* As pkvrt_io_register(): pin the memory of the buffers, once, before the first operation. */
+int pkvrt_disk_register(struct pkvrt_disk *d, const struct iovec *regions, unsigned int nr);
 
 /*
  * Hand an operation in. Nothing is called back from here: refusals too come through done(), from

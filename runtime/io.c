@@ -763,30 +763,37 @@ void pkvrt_io_stats(const struct pkvrt_io *io, struct pkvrt_io_stats *s)
 
 /* -- life ------------------------------------------------------------------------------------- */
 
-static void register_regions(struct pkvrt_io *io, const struct pkvrt_io_params *p)
+int pkvrt_io_register(struct pkvrt_io *io, const struct iovec *regions, unsigned int nr)
 {
-	struct iovec chunks[MAX_CHUNKS];
 	const size_t chunk = (size_t)1 << CHUNK_SHIFT;
-	unsigned int i, nr = 0;
+	struct iovec chunks[MAX_CHUNKS];
+	unsigned int i, nr_chunks = 0;
 	size_t off, left;
+	int ret;
 
-	for (i = 0; i < p->nr_regions; i++) {
+	if (!nr || nr > PKVRT_IO_MAX_REGIONS)
+		return -EINVAL;
+	if (!io->has_ring)
+		return -EOPNOTSUPP;
+	for (i = 0; i < nr; i++) {
 		io->regions[i] = (struct region){
-			(uintptr_t)p->regions[i].iov_base, p->regions[i].iov_len, nr
+			(uintptr_t)regions[i].iov_base, regions[i].iov_len, nr_chunks
 		};
-		for (off = 0; off < p->regions[i].iov_len; off += chunk) {
-			if (nr == MAX_CHUNKS)
-				return;
-			left = p->regions[i].iov_len - off;
-			chunks[nr++] = (struct iovec){
-				(char *)p->regions[i].iov_base + off, left < chunk ? left : chunk
+		for (off = 0; off < regions[i].iov_len; off += chunk) {
+			if (nr_chunks == MAX_CHUNKS)
+				return -EINVAL;
+			left = regions[i].iov_len - off;
+			chunks[nr_chunks++] = (struct iovec){
+				(char *)regions[i].iov_base + off, left < chunk ? left : chunk
 			};
 		}
 	}
-	if (!nr || io_uring_register_buffers(&io->ring, chunks, nr))
-		return;
-	io->nr_regions = p->nr_regions;
+	ret = io_uring_register_buffers(&io->ring, chunks, nr_chunks);
+	if (ret)
+		return ret;
+	io->nr_regions = nr;
 	io->caps |= PKVRT_IO_CAP_FIXED_BUF;
+	return 0;
 }
 
 static int setup_ring(struct pkvrt_io *io, const struct pkvrt_io_params *p)
@@ -803,7 +810,6 @@ static int setup_ring(struct pkvrt_io *io, const struct pkvrt_io_params *p)
 	io_uring_ring_dontfork(&io->ring);
 	if (!io_uring_register_files(&io->ring, &p->fd, 1))
 		io->caps |= PKVRT_IO_CAP_FIXED_FILE;
-	register_regions(io, p);
 	return 0;
 }
 
@@ -814,8 +820,7 @@ int pkvrt_io_create(struct pkvrt_io **out, const struct pkvrt_io_params *p)
 	int ret = -ENOMEM;
 
 	*out = NULL;
-	if (!p || p->size != sizeof(*p) || p->fd < 0 || p->queue_depth > MAX_DEPTH ||
-	    p->nr_regions > PKVRT_IO_MAX_REGIONS)
+	if (!p || p->size != sizeof(*p) || p->fd < 0 || p->queue_depth > MAX_DEPTH)
 		return -EINVAL;
 	io = calloc(1, sizeof(*io));
 	if (!io)

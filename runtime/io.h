@@ -76,15 +76,13 @@ struct pkvrt_io_params {
 	unsigned int queue_depth;	/* commands in flight; 0 is 64 */
 	uint32_t merge_bytes;	/* largest merged command; 0 is 1 MiB; 1 merges nothing */
 	uint32_t align_bytes;	/* what O_DIRECT wants of a continued short transfer; 0 is 1 */
-	const struct iovec *regions;	/* memory to register */
-	unsigned int nr_regions;	/* at most PKVRT_IO_MAX_REGIONS */
 	const struct pkvrt_io_hooks *hooks;	/* NULL outside tests; must outlive the ring */
 };
 
 #define PKVRT_IO_MAX_REGIONS	4
 
 #define PKVRT_IO_CAP_URING	(1u << 0)	/* io_uring, not the synchronous fallback */
-#define PKVRT_IO_CAP_FIXED_BUF	(1u << 1)	/* the arena is registered */
+#define PKVRT_IO_CAP_FIXED_BUF	(1u << 1)	/* buffers are registered */
 #define PKVRT_IO_CAP_FIXED_FILE	(1u << 2)	/* the file is registered */
 
 struct pkvrt_io_stats {
@@ -104,8 +102,7 @@ struct pkvrt_io;
 /**
  * pkvrt_io_create - set a ring up for one file
  *
- * Registration of buffers or file that the system refuses (RLIMIT_MEMLOCK) is no error; see
- * pkvrt_io_caps().
+ * A system that refuses to register the file is no error; see pkvrt_io_caps().
  *
  * Return: 0, -EINVAL (bad params), -ENOMEM, or what io_uring_setup(2) says, save -EPERM and
  * -ENOSYS, which choose the synchronous fallback.
@@ -123,6 +120,17 @@ int pkvrt_io_create(struct pkvrt_io **out, const struct pkvrt_io_params *p);
  * Return: number of commands that the kernel kept.
  */
 unsigned int pkvrt_io_destroy(struct pkvrt_io *io, uint64_t grace_ns);
+
+/**
+ * pkvrt_io_register - pin the memory that buffers lie in, once, before the first request
+ * @regions: at most PKVRT_IO_MAX_REGIONS; must stay mapped until pkvrt_io_destroy()
+ *
+ * Only speed: buffers elsewhere work as well.
+ *
+ * Return: 0, -EINVAL, -EBUSY (done already), -EOPNOTSUPP (no ring), -ENOMEM (RLIMIT_MEMLOCK),
+ * -EFAULT.
+ */
+int pkvrt_io_register(struct pkvrt_io *io, const struct iovec *regions, unsigned int nr);
 
 /* Hand a request in. Nothing is called back from here; errors come through done(). */
 void pkvrt_io_queue(struct pkvrt_io *io, struct pkvrt_io_req *req);

@@ -161,7 +161,6 @@ parts := kmod libpagedkv kernels runtime tools tests
 -include $(deps)
 
 all: $(all-targets)
-	@:
 
 run: all
 	@$(O)/bin/pagedkv run --report $(O)/report.svg $(ARGS)
@@ -183,6 +182,8 @@ check:
 tests: $(tests-c)
 tests-tsan: $(addprefix $(O)/tests/,$(tests-tsan))
 replays: $(replays)
+all tests tests-tsan replays:
+	@:
 
 bench: all $(benches)
 	@O=$(O) tests/bench/run $(benches) $(wildcard tests/bench/*.sh)

@@ -8,11 +8,11 @@ make_tmp
 root=$tap_tmp/root
 check "make install" make -s O="$O" DESTDIR="$root" PREFIX=/usr install
 for f in bin/pagedkv include/pagedkv.h lib/libpagedkv.a lib/libpagedkv.so lib/libpagedkv.so.0 \
-	lib/pkgconfig/libpagedkv.pc share/man/man1/pagedkv.1 share/man/man3/libpagedkv.3; do
+	lib/pkgconfig/libpagedkv.pc $(source_files | sed -nE 's|.*/man/([^/]*\.([1-8]))$|share/man/man\2/\1|p'); do
 	check "installs $f" test -e "$root/usr/$f"
 done
 silent "no path of the build in what is installed as text" \
-	eval 'grep -rIl -e "$root" -e "$SRC" "$root/usr/include" "$root/usr/lib/pkgconfig" "$root/usr/share"'
+	eval 'grep -rIl -e "$root" -e "$SRC" "$root/usr"'
 
 cat >"$tap_tmp/user.c" <<'EOF'
 #include <pagedkv.h>

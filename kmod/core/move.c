@@ -291,6 +291,8 @@ static void end(struct pkv_class *c, struct pkv_move *m, bool ok, bool source_ba
 /* Take a queued move back. The page is unlisted; the caller settles it. */
 static void cancel(struct pkv_class *c, struct pkv_move *m)
 {
+	u32 id = m->page, follow_slot = m->follow_slot;
+
 	dequeue(c->pool, m);
 	pkv_tier_free(&c->tiers[m->dst_tier], m->dst_slot);
 	if (m->kind == PKV_MOVE_OUT) {
@@ -299,6 +301,7 @@ static void cancel(struct pkv_class *c, struct pkv_move *m)
 	}
 	c->pool->counters.cancels++;
 	move_free(c, m);
+	follow(c, id, follow_slot);
 }
 
 /* The holds or references of an unlisted page changed: is its move still wanted? */

@@ -192,6 +192,8 @@ fuzz: $(fuzzers)
 	@tests/fuzz/run $(FUZZ_SECONDS) $(O)/fuzz $(notdir $(fuzzers))
 
 install-to = $(if $(2),install -d $(DESTDIR)$(1) && cp -Pf $(2) $(DESTDIR)$(1),:)
+# they name PREFIX, which may be another one each time
+.PHONY: $(install-pc)
 install: all $(install-pc)
 	$(call install-to,$(PREFIX)/bin,$(install-bin))
 	$(call install-to,$(LIBDIR),$(install-lib))

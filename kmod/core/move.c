@@ -638,6 +638,9 @@ void pkv_moves_quit_tier(struct pkv_class *c, u32 tier, u32 state)
 		    (m->dst_tier == tier || (gone && m->src_tier == tier))) {
 			dequeue(pool, m);
 			end(c, m, false, gone && m->src_tier == tier);
+		} else if (m && gone && m->dst_tier == tier) {
+			/* Written to what is gone, whatever is there by its commit. */
+			m->dirty = 1;
 		}
 		if (!gone || !(p->flags & PKV_PAGE_LIVE) || p->slot[tier] == PKV_NONE)
 			continue;

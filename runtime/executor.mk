@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The model executor. Programs link with pagedkv_kernels after pagedkv_rt.
+rt-src    += runtime/executor.c runtime/model.c runtime/products.c runtime/sampler.c runtime/workers.c
+rt-ldlibs += $(shell pkg-config --libs openblas) -lm
+cflags-runtime/products.c := $(shell pkg-config --cflags openblas)
+# the same arithmetic whatever the compiler likes to fuse
+cflags-runtime/model.c := -ffp-contract=off
+cflags-runtime/bench_executor.c := $(shell pkg-config --cflags openblas)
+$(eval $(call bench,bench_executor,runtime/bench_executor.c,pagedkv_rt pagedkv_kernels,$(rt-ldlibs)))

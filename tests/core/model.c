@@ -282,10 +282,11 @@ static void check_counts(struct model *m, uint32_t class_id)
 	EXPECT(m, c->nr_pages <= PKV_NR_TIERS * MODEL_MAX_SLOTS, "%u descriptors", c->nr_pages);
 	for (int i = 0; i < MODEL_MAX_SEQS; i++) {
 		const struct model_seq *s = &m->seqs[i];
-		const struct pkv_seq *cs = &m->pool.seqs[(uint32_t)s->handle];
+		const struct pkv_seq *cs;
 
 		if (!s->handle || s->class_id != class_id)
 			continue;
+		cs = &m->pool.seqs[(uint32_t)s->handle];
 		for (uint32_t j = 0; j < cs->nr_pages; j++) {
 			refs[cs->table[j]]++;
 			holds[cs->table[j]] += (s->state == PKV_SEQ_RUNNING ||

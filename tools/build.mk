@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The pagedkv command. What it is made of but main() is a library, so that tests can link it.
-cflags-tools := -Iruntime -Ilibpagedkv/include -Ikernels/include
+# -iquote: a sched.h of ours must not hide the system's
+cflags-tools := -iquote runtime -Ilibpagedkv/include -Ikernels/include
 tools-src := $(filter-out tools/pagedkv.c,$(sort $(wildcard tools/*.c)))
 $(eval $(call static-lib,pagedkv_tools,$(tools-src)))
 

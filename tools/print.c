@@ -289,7 +289,7 @@ int pkv_print_json(FILE *out, const struct pkvrt_report *r)
 	    json_object_set_new(obj, "tiers", json_tiers(r)) ||
 	    json_object_set_new(obj, "moves", json_flows(r)))
 		goto out;
-	text = json_dumps(obj, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	text = json_dumps(obj, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	if (text)
 		err = fprintf(out, "%s\n", text) < 0 ? -EIO : 0;
 out:

@@ -228,13 +228,12 @@ static void end_out(struct pkv_class *c, struct pkv_move *m, bool ok, bool sourc
 	} else {
 		pkv_tier_free(dst, old.dst_slot);
 	}
-	if (source_bad)
+	/* A held page stays on the device: sequences and copies read it there. */
+	if (source_bad && (old.src_tier != PKV_DEVICE || !p->holds))
 		pkv_page_drop_copy(c, old.page, old.src_tier);
 	note_loss(c, old.page);
 	follow(c, old.page, old.follow_slot);
 	pkv_page_settle(c, old.page);
-	if (source_bad && (p->flags & PKV_PAGE_LOST) && p->holds)
-		pkv_seqs_break(c, old.page);
 }
 
 static void end_in(struct pkv_class *c, struct pkv_move *m, bool ok)

@@ -157,8 +157,8 @@ static void break_at(struct pkv_pool *pool, struct pkv_seq *seq, u32 lost)
 }
 
 /*
- * A page that sequences run on is lost: only a failed copy-on-write or a
- * device that lies can do that, so a walk over all sequences is good enough.
+ * A page that sequences run on is lost: only a failed copy-on-write can do
+ * that, so a walk over all sequences is good enough.
  */
 void pkv_seqs_break(struct pkv_class *c, u32 page)
 {

@@ -308,9 +308,8 @@ static uint32_t device_room(const struct model *m, uint32_t class_id)
 	}
 	if (movable > room[PKV_HOST] + room[PKV_DISK])
 		movable = room[PKV_HOST] + room[PKV_DISK];
-	movable += room[PKV_DEVICE] + droppable;
-	/* lost pages keep descriptors that slots could use */
-	return movable < c->nr_pages - c->nr_live ? movable : c->nr_pages - c->nr_live;
+	/* lost pages keep descriptors for which there would be slots */
+	return c->nr_lost ? 0 : room[PKV_DEVICE] + droppable + movable;
 }
 
 /* Is the error that ended a step the one that the header gives? */

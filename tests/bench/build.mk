@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: GPL-2.0-only
+cflags-tests/bench/bench_pages.c := -Ilibpagedkv $(cflags-libpagedkv)
+$(eval $(call bench,bench_pages,tests/bench/bench_pages.c,pagedkv,-lnettle))

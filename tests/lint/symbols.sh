@@ -5,7 +5,7 @@
 
 lib=$O/lib/libpagedkv.so
 [ -e "$lib" ] || skip_all "no shared library built"
-forbidden='v?f?printf|puts|fputs|fwrite|putchar|perror|exit|_exit|abort|__assert_fail|__[a-z]*printf_chk|err|warn|syslog|psignal'
+forbidden='v?[fd]?printf|puts|fputs|fwrite|putchar|perror|exit|_exit|abort|__assert_fail|__v?[fd]?printf_chk|err|warn|syslog|psignal'
 
 exported() { nm -D --defined-only "$1" | awk '$2 !~ /A/ { sub(/@.*/, "", $3); print $3 }'; }
 declared() { grep -oE '\bpagedkv_[a-z0-9_]+\(' libpagedkv/include/pagedkv.h | tr -d '(' | sort -u; }

@@ -150,6 +150,18 @@ static void take(struct pkvrt_disk_op *op)
 
 /* -- health ----------------------------------------------------------------------------------- */
 
+static void lose_trust(struct pkvrt_disk *d, int in_writes)
+{
+	struct pkvrt_disk_stats *s = &d->stats;
+
+	d->score++;
+	d->write_score += in_writes != 0;
+	if (s->state == PKVRT_DISK_OK && d->write_score >= d->max_errors)
+		s->state = PKVRT_DISK_READONLY;
+	if (d->score >= 2 * (uint64_t)d->max_errors)
+		s->state = PKVRT_DISK_OFFLINE;
+}
+
 static void note_error(struct pkvrt_disk *d, const struct pkvrt_disk_op *op, int res)
 {
 	struct pkvrt_disk_stats *s = &d->stats;
@@ -159,17 +171,11 @@ static void note_error(struct pkvrt_disk *d, const struct pkvrt_disk_op *op, int
 		s->nr_late++;
 	if (res == -EILSEQ)
 		s->nr_bad_crc++;
-	d->score++;
-	if (op->kind == PKVRT_DISK_LOAD) {
+	if (op->kind == PKVRT_DISK_LOAD)
 		s->nr_read_errors++;
-	} else {
+	else
 		s->nr_write_errors++;
-		d->write_score++;
-	}
-	if (s->state == PKVRT_DISK_OK && d->write_score >= d->max_errors)
-		s->state = PKVRT_DISK_READONLY;
-	if (d->score >= 2 * (uint64_t)d->max_errors)
-		s->state = PKVRT_DISK_OFFLINE;
+	lose_trust(d, op->kind != PKVRT_DISK_LOAD);
 }
 
 static void note_success(struct pkvrt_disk *d, const struct pkvrt_disk_op *op)
@@ -767,6 +773,12 @@ void pkvrt_disk_close(struct pkvrt_disk *d, uint64_t grace_ns)
 int pkvrt_disk_slot_busy(const struct pkvrt_disk *d, uint32_t slot)
 {
 	return slot < d->img.super.nr_slots && d->slots[slot].busy;
+}
+
+void pkvrt_disk_blame(struct pkvrt_disk *d)
+{
+	d->stats.nr_late++;
+	lose_trust(d, 1);
 }
 
 unsigned int pkvrt_disk_pending(const struct pkvrt_disk *d)

@@ -196,6 +196,12 @@ int pkvrt_disk_watch(struct pkvrt_disk *d, int fd);
 /* True while a late operation's slot is still in the kernel's hands. */
 int pkvrt_disk_slot_busy(const struct pkvrt_disk *d, uint32_t slot);
 
+/*
+ * Count an error that only the caller can see: it gave up waiting for what late operations hold.
+ * Else a disk that hangs would never be given up once nothing more can be submitted.
+ */
+void pkvrt_disk_blame(struct pkvrt_disk *d);
+
 /* Operations submitted and not done. */
 unsigned int pkvrt_disk_pending(const struct pkvrt_disk *d);
 

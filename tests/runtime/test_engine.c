@@ -1,0 +1,543 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The swap engine under a real pool: sequences are written on the device, go cold, and come back.
+ * Every page's content follows from its sequence, so a page that comes back is right, or is said
+ * to be lost; faults in the disk may change which, never more.
+ */
+#include "disktest.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "engine.h"
+
+#define NR_DEVICE	16u
+#define NR_HOST		8u
+#define NR_DISK		220u
+#define PAGE_TOKENS	4u
+#define NR_SEQS		24u
+#define SEQ_PAGES	6u
+#define SEQ_TOKENS	(SEQ_PAGES * PAGE_TOKENS)
+
+/* Set by the test, read by the engine's thread. */
+struct faults {
+	_Atomic unsigned int every;	/* one command of so many; 0: none */
+	_Atomic unsigned int only;	/* 1 + enum pkvrt_io_kind; 0: any */
+	_Atomic unsigned int fault;	/* PKVRT_FAULT_NONE: any but HANG */
+	uint64_t rng;
+};
+
+static enum pkvrt_io_fault choose(void *ctx, const struct pkvrt_io_view *v, uint64_t *arg)
+{
+	static const int errors[] = { EIO, ENOSPC, EAGAIN };
+	struct faults *f = ctx;
+	unsigned int every = atomic_load(&f->every), only = atomic_load(&f->only);
+	enum pkvrt_io_fault fault = atomic_load(&f->fault);
+
+	if (!every || rnd(&f->rng) % every || (only && only != 1 + v->kind))
+		return PKVRT_FAULT_NONE;
+	if (fault == PKVRT_FAULT_NONE) {
+		fault = rnd(&f->rng) % 3;
+		fault = fault == 0 ? PKVRT_FAULT_ERROR :
+			fault == 1 ? PKVRT_FAULT_SHORT : PKVRT_FAULT_FLIP;
+	}
+	*arg = fault == PKVRT_FAULT_ERROR ? (uint64_t)errors[rnd(&f->rng) % 3] :
+	       rnd(&f->rng) % (PAGE * 8);
+	return fault;
+}
+
+struct sequence {
+	pagedkv_seq_t id;
+	uint64_t seed;		/* of its pages' content: seed + index */
+	uint32_t tokens[SEQ_TOKENS];
+};
+
+struct fixture {
+	struct folder folder;
+	struct faults faults;
+	struct pkvrt_io_hooks hooks;
+	struct pagedkv *kv;
+	struct pagedkv_pool *pool;
+	struct pkvrt_engine *engine;
+	struct pkvrt_device_cpu cpu;
+	uint8_t *device;
+	uint64_t timeout_ns;
+	uint32_t nr_host;
+	int no_disk;
+	struct sequence seqs[NR_SEQS];
+	unsigned int nr_lost;
+};
+
+static uint8_t *slot_at(struct fixture *f, uint32_t slot)
+{
+	return f->device + (size_t)slot * PAGE;
+}
+
+static struct pkvrt_disk *open_disk(struct fixture *f)
+{
+	struct pkvrt_disk_params p = params_of(&f->folder, NR_DISK);
+
+	p.hooks = &f->hooks;
+	p.queue_depth = 8;
+	return disk_open(&p);
+}
+
+static void start(struct fixture *f)
+{
+	struct pkvrt_disk_info info = { .salt = { 1 } };
+	struct pkvrt_engine_params ep = {
+		.size = sizeof(ep), .page_bytes = PAGE, .max_moves = 32,
+		.staging_bytes = 4 * PAGE, .timeout_ns = f->timeout_ns,
+		.host_node = PKVRT_NODE_ANY, .host_flags = PKVRT_ARENA_NO_HUGE,
+	};
+	struct pagedkv_params kp = { .size = sizeof(kp), .backend = PAGEDKV_BACKEND_EMBEDDED };
+	struct pagedkv_pool_params pp = {
+		.size = sizeof(pp), .max_moves = 32, .fingerprint = 0x1234,
+		.classes[0] = {
+			.page_tokens = PAGE_TOKENS, .page_bytes = PAGE,
+			.nr_slots = { NR_DEVICE, f->nr_host, f->no_disk ? 0 : NR_DISK },
+		},
+	};
+
+	if (!f->no_disk) {
+		ep.disk = open_disk(f);
+		pkvrt_disk_info(ep.disk, &info);
+	}
+	memcpy(pp.salt, info.salt, sizeof(pp.salt));
+	assert_int_equal(pagedkv_open(&f->kv, &kp), 0);
+	assert_int_equal(pagedkv_pool_create(f->kv, &f->pool, &pp), 0);
+	f->device = page_alloc(NR_DEVICE);
+	f->cpu = (struct pkvrt_device_cpu){ f->device, PAGE };
+	pkvrt_device_cpu_init(&ep.device, &f->cpu);
+	ep.pool = f->pool;
+	assert_int_equal(pkvrt_engine_create(&f->engine, &ep), 0);
+}
+
+static void stop(struct fixture *f, uint64_t drain_ns)
+{
+	const char *why = NULL;
+
+	pkvrt_engine_destroy(f->engine, drain_ns);
+	if (pagedkv_check(f->pool, &why))
+		print_error("%s\n", why);
+	assert_null(why);
+	pagedkv_pool_destroy(f->pool);
+	pagedkv_close(f->kv);
+	free(f->device);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	folder_init(&f->folder);
+	f->faults.rng = 5;
+	f->hooks = (struct pkvrt_io_hooks){ .issue = choose, .ctx = &f->faults };
+	f->timeout_ns = 60 * SEC;
+	f->nr_host = NR_HOST;
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	folder_exit(&f->folder);
+	free(f);
+	return 0;
+}
+
+/* -- a small server --------------------------------------------------------------------------- */
+
+static void wait_a_move(struct fixture *f)
+{
+	int ret = pagedkv_moves_wait(f->pool, 60 * SEC);
+
+	assert_true(ret == 0);
+}
+
+static void fill_pages(struct fixture *f, struct sequence *s, uint32_t first)
+{
+	uint32_t slots[SEQ_PAGES], i;
+
+	assert_int_equal(pagedkv_seq_table(f->pool, s->id, 0, slots, SEQ_PAGES), SEQ_PAGES);
+	for (i = first; i < SEQ_PAGES; i++)
+		fill(slot_at(f, slots[i]), s->seed + i);
+}
+
+/* Room for what is missing, and its content. The sequence runs. */
+static int extend(struct fixture *f, struct sequence *s, uint32_t len_tokens)
+{
+	struct pagedkv_op op = {
+		.seq = s->id, .type = PAGEDKV_OP_APPEND, .arg = SEQ_TOKENS - len_tokens,
+	};
+	struct pagedkv_delta deltas[SEQ_PAGES];
+	struct pagedkv_step step = {
+		.ops = &op, .nr_ops = 1, .deltas = deltas, .max_deltas = SEQ_PAGES,
+	};
+	int ret = 0;
+
+	if (!op.arg)
+		return 0;
+	while ((ret = pagedkv_step(f->pool, &step)) == -EAGAIN)
+		wait_a_move(f);
+	if (!ret)
+		fill_pages(f, s, len_tokens / PAGE_TOKENS);
+	return ret;
+}
+
+static int make_seq(struct fixture *f, struct sequence *s, uint64_t seed, int use_prefix,
+		    uint32_t *hit)
+{
+	struct pagedkv_seq_params p = {
+		.size = sizeof(p), .tokens = s->tokens, .nr_tokens = SEQ_TOKENS,
+		.flags = use_prefix ? 0 : PAGEDKV_SEQ_NO_PREFIX, .priority = 1,
+	};
+	uint32_t i;
+	int ret;
+
+	s->seed = seed;
+	for (i = 0; i < SEQ_TOKENS; i++)
+		s->tokens[i] = (uint32_t)(seed * 1000 + i);
+	while ((ret = pagedkv_seq_create(f->pool, &s->id, &p, hit)) == -EAGAIN)
+		wait_a_move(f);
+	return ret;
+}
+
+static void cool(struct fixture *f, struct sequence *s)
+{
+	assert_int_equal(pagedkv_advise(f->pool, s->id, PAGEDKV_COLD), 0);
+}
+
+/* What was lost is cut off; the sequence is then as long as what it still has. */
+static uint32_t cut_lost(struct fixture *f, struct sequence *s)
+{
+	struct pagedkv_seq_info info = { 0 };
+	struct pagedkv_op op = { .seq = s->id, .type = PAGEDKV_OP_TRUNCATE };
+	struct pagedkv_step step = { .ops = &op, .nr_ops = 1 };
+
+	assert_int_equal(pagedkv_seq_get_info(f->pool, s->id, &info), 0);
+	assert_int_equal(info.state, PAGEDKV_SEQ_BROKEN);
+	assert_true(info.lost_tokens < info.len_tokens);
+	op.arg = info.lost_tokens;
+	assert_int_equal(pagedkv_step(f->pool, &step), 0);
+	f->nr_lost++;
+	return info.lost_tokens;
+}
+
+/* Bring it back to the device, and look at every page that came. */
+static void bring(struct fixture *f, struct sequence *s)
+{
+	uint32_t slots[SEQ_PAGES], len = SEQ_TOKENS, i;
+	int ret;
+
+	for (;;) {
+		ret = pagedkv_advise(f->pool, s->id, PAGEDKV_WILLNEED);
+		if (ret == -EAGAIN) {
+			wait_a_move(f);
+			continue;
+		}
+		if (ret == 1) {
+			assert_int_equal(pagedkv_seq_wait(f->pool, s->id, 60 * SEC), 0);
+			ret = pagedkv_seq_state(f->pool, s->id) == PAGEDKV_SEQ_BROKEN ? -EIO : 0;
+		}
+		if (ret != -EIO)
+			break;
+		len = cut_lost(f, s);
+	}
+	assert_int_equal(ret, 0);
+	assert_int_equal(pagedkv_seq_table(f->pool, s->id, 0, slots, len / PAGE_TOKENS),
+			 len / PAGE_TOKENS);
+	for (i = 0; i < len / PAGE_TOKENS; i++)
+		assert_true(is_filled(slot_at(f, slots[i]), s->seed + i));
+	ret = extend(f, s, len);
+	assert_int_equal(ret, 0);
+}
+
+static void make_all(struct fixture *f)
+{
+	uint32_t hit;
+	unsigned int i;
+
+	for (i = 0; i < NR_SEQS; i++) {
+		assert_int_equal(make_seq(f, &f->seqs[i], 1000 + i * 100, 0, &hit), 0);
+		assert_int_equal(extend(f, &f->seqs[i], 0), 0);
+		cool(f, &f->seqs[i]);
+	}
+}
+
+static void visit(struct fixture *f, unsigned int nr, uint64_t rng)
+{
+	struct sequence *s;
+
+	while (nr--) {
+		s = &f->seqs[rnd(&rng) % NR_SEQS];
+		bring(f, s);
+		cool(f, s);
+	}
+}
+
+/* -- tests ------------------------------------------------------------------------------------ */
+
+static void test_pages_come_back(void **state)
+{
+	struct fixture *f = *state;
+	struct pkvrt_engine_stats s;
+
+	start(f);
+	make_all(f);
+	visit(f, 300, 1);
+	assert_int_equal(f->nr_lost, 0);
+	pkvrt_engine_stats(f->engine, &s);
+	assert_true(s.pairs[PAGEDKV_DEVICE][PAGEDKV_HOST].nr_moves +
+		    s.pairs[PAGEDKV_DEVICE][PAGEDKV_DISK].nr_moves > 100);
+	assert_true(s.pairs[PAGEDKV_DISK][PAGEDKV_DEVICE].nr_moves > 100);
+	assert_int_equal(s.pairs[PAGEDKV_DISK][PAGEDKV_DEVICE].bytes,
+			 s.pairs[PAGEDKV_DISK][PAGEDKV_DEVICE].nr_moves * PAGE);
+	assert_true(s.pairs[PAGEDKV_DISK][PAGEDKV_DEVICE].busy_ns > 0);
+	assert_int_equal(s.disk.nr_errors, 0);
+	assert_int_equal(s.has_host, 1);
+	stop(f, 60 * SEC);
+}
+
+static void test_without_host(void **state)
+{
+	struct fixture *f = *state;
+
+	f->nr_host = 0;
+	start(f);
+	make_all(f);
+	visit(f, 100, 2);
+	assert_int_equal(f->nr_lost, 0);
+	stop(f, 60 * SEC);
+}
+
+static void test_without_disk(void **state)
+{
+	struct fixture *f = *state;
+	struct pkvrt_engine_stats s;
+
+	f->no_disk = 1;
+	f->nr_host = NR_SEQS * SEQ_PAGES;
+	start(f);
+	make_all(f);
+	visit(f, 100, 3);
+	assert_int_equal(f->nr_lost, 0);
+	pkvrt_engine_stats(f->engine, &s);
+	assert_int_equal(s.has_disk, 0);
+	stop(f, 60 * SEC);
+}
+
+static void test_faults_are_misses(void **state)
+{
+	struct fixture *f = *state;
+	struct pkvrt_engine_stats s;
+
+	start(f);
+	make_all(f);
+	/* Rare enough that the disk is not given up. */
+	atomic_store(&f->faults.only, 1 + PKVRT_IO_READ);
+	atomic_store(&f->faults.every, 25);
+	visit(f, 200, 4);
+	atomic_store(&f->faults.every, 0);
+	assert_true(f->nr_lost > 0);
+	pkvrt_engine_stats(f->engine, &s);
+	assert_true(s.pairs[PAGEDKV_DISK][PAGEDKV_DEVICE].nr_errors > 0);
+	stop(f, 60 * SEC);
+}
+
+static void test_failing_disk_is_given_up(void **state)
+{
+	struct fixture *f = *state;
+	struct pkvrt_engine_stats s;
+	struct pagedkv_stats st = { .size = sizeof(st) };
+	unsigned int i = 0;
+
+	start(f);
+	make_all(f);
+	atomic_store(&f->faults.fault, PKVRT_FAULT_ERROR);
+	atomic_store(&f->faults.only, 1 + PKVRT_IO_READ);
+	atomic_store(&f->faults.every, 1);
+	/* Each visit costs reads, until there is nothing on disk to be read. */
+	do {
+		struct sequence *s0 = &f->seqs[i++ % NR_SEQS];
+		struct pagedkv_op op = { .seq = s0->id, .type = PAGEDKV_OP_FREE };
+		struct pagedkv_step step = { .ops = &op, .nr_ops = 1 };
+		int ret;
+
+		while ((ret = pagedkv_advise(f->pool, s0->id, PAGEDKV_WILLNEED)) == -EAGAIN)
+			wait_a_move(f);
+		if (ret == 1)
+			assert_int_equal(pagedkv_seq_wait(f->pool, s0->id, 60 * SEC), 0);
+		assert_int_equal(pagedkv_step(f->pool, &step), 0);
+		assert_int_equal(pagedkv_get_stats(f->pool, 0, &st), 0);
+	} while (i < NR_SEQS && st.tiers[PAGEDKV_DISK].state != PAGEDKV_TIER_OFFLINE);
+	pkvrt_engine_stats(f->engine, &s);
+	assert_int_equal(s.disk.state, PKVRT_DISK_OFFLINE);
+	stop(f, 60 * SEC);
+}
+
+static void test_late_reads_end(void **state)
+{
+	struct fixture *f = *state;
+	struct pkvrt_engine_stats s;
+	unsigned int i;
+
+	f->timeout_ns = SEC / 2;
+	start(f);
+	make_all(f);
+	atomic_store(&f->faults.fault, PKVRT_FAULT_HANG);
+	atomic_store(&f->faults.only, 1 + PKVRT_IO_READ);
+	atomic_store(&f->faults.every, 1);
+	for (i = 0; !f->nr_lost; i++) {
+		assert_true(i < NR_SEQS);
+		bring(f, &f->seqs[i]);
+		cool(f, &f->seqs[i]);
+	}
+	pkvrt_engine_stats(f->engine, &s);
+	assert_true(s.disk.nr_late > 0);
+	stop(f, 60 * SEC);
+}
+
+/*
+ * Late reads come to hold all staging, so that nothing more can be submitted: the disk is given
+ * up all the same, and a server that wants room is told so.
+ */
+static void test_hanging_disk_is_given_up(void **state)
+{
+	struct fixture *f = *state;
+	struct pagedkv_stats st = { .size = sizeof(st) };
+	struct sequence *s;
+	uint32_t hit;
+	unsigned int i;
+	int ret;
+
+	f->timeout_ns = SEC / 20;
+	start(f);
+	make_all(f);
+	atomic_store(&f->faults.fault, PKVRT_FAULT_HANG);
+	atomic_store(&f->faults.every, 1);
+	for (i = 0; i < NR_SEQS; i++) {
+		s = &f->seqs[i];
+		ret = pagedkv_advise(f->pool, s->id, PAGEDKV_WILLNEED);
+		if (ret == 1)
+			assert_int_equal(pagedkv_seq_wait(f->pool, s->id, 60 * SEC), 0);
+		pagedkv_advise(f->pool, s->id, PAGEDKV_COLD);
+	}
+	/* New ones want more than device and host have. */
+	do {
+		struct sequence fresh;
+
+		ret = make_seq(f, &fresh, 9000, 0, &hit);
+		if (!ret)
+			ret = extend(f, &fresh, 0);
+		if (!ret)
+			cool(f, &fresh);
+	} while (!ret);
+	assert_int_equal(ret, -ENOSPC);
+	assert_int_equal(pagedkv_get_stats(f->pool, 0, &st), 0);
+	assert_int_not_equal(st.tiers[PAGEDKV_DISK].state, PAGEDKV_TIER_ONLINE);
+	stop(f, 60 * SEC);
+}
+
+static void test_abort(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t hit;
+	unsigned int i;
+
+	start(f);
+	atomic_store(&f->faults.fault, PKVRT_FAULT_HANG);
+	atomic_store(&f->faults.only, 1 + PKVRT_IO_WRITE);
+	atomic_store(&f->faults.every, 1);
+	/* As many as fit without a single write to disk. */
+	for (i = 0; i < (NR_DEVICE + NR_HOST) / SEQ_PAGES; i++) {
+		if (make_seq(f, &f->seqs[i], 7000 + i * 100, 0, &hit))
+			break;
+		if (extend(f, &f->seqs[i], 0))
+			break;
+		cool(f, &f->seqs[i]);
+	}
+	stop(f, 0);
+}
+
+static void test_published_pages_survive(void **state)
+{
+	struct fixture *f = *state;
+	struct pkvrt_engine_stats s;
+	struct sequence *q;
+	struct pagedkv_publish pub;
+	uint32_t slots[SEQ_PAGES], hit, k, nr_hits = 0;
+	unsigned int i;
+
+	start(f);
+	for (i = 0; i < NR_SEQS; i++) {
+		q = &f->seqs[i];
+		assert_int_equal(make_seq(f, q, 1000 + i * 100, 1, &hit), 0);
+		assert_int_equal(hit, 0);
+		assert_int_equal(extend(f, q, 0), 0);
+		pub = (struct pagedkv_publish){
+			.seq = q->id, .tokens = q->tokens, .nr_tokens = SEQ_TOKENS,
+		};
+		assert_int_equal(pagedkv_publish(f->pool, &pub, 1), 0);
+		cool(f, q);
+	}
+	stop(f, 60 * SEC);
+
+	start(f);
+	pkvrt_engine_stats(f->engine, &s);
+	assert_true(s.nr_adopted > NR_SEQS * SEQ_PAGES / 2);
+	for (i = 0; i < NR_SEQS; i++) {
+		q = &f->seqs[i];
+		assert_int_equal(make_seq(f, q, 1000 + i * 100, 1, &hit), 0);
+		if (pagedkv_seq_state(f->pool, q->id) == PAGEDKV_SEQ_LOADING)
+			assert_int_equal(pagedkv_seq_wait(f->pool, q->id, 60 * SEC), 0);
+		assert_int_equal(pagedkv_seq_state(f->pool, q->id), PAGEDKV_SEQ_RUNNING);
+		if (hit)
+			assert_int_equal(pagedkv_seq_table(f->pool, q->id, 0, slots,
+							   hit / PAGE_TOKENS), hit / PAGE_TOKENS);
+		for (k = 0; k < hit / PAGE_TOKENS; k++)
+			assert_true(is_filled(slot_at(f, slots[k]), q->seed + k));
+		nr_hits += hit;
+		cool(f, q);
+	}
+	assert_true(nr_hits > 0);
+	stop(f, 60 * SEC);
+}
+
+static void test_bad_params(void **state)
+{
+	struct fixture *f = *state;
+	struct pkvrt_engine_params p = { .size = sizeof(p) };
+	struct pkvrt_engine *e;
+
+	(void)f;
+	assert_int_equal(pkvrt_engine_create(&e, &p), -EINVAL);
+	assert_null(e);
+	p.size = 1;
+	assert_int_equal(pkvrt_engine_create(&e, &p), -EINVAL);
+	assert_int_equal(pkvrt_engine_create(&e, NULL), -EINVAL);
+	pkvrt_engine_destroy(NULL, 0);
+}
+
+int main(void)
+{
+#define T(f)	cmocka_unit_test_setup_teardown(f, setup, teardown)
+	static const struct CMUnitTest tests[] = {
+		T(test_pages_come_back),
+		T(test_without_host),
+		T(test_without_disk),
+		T(test_faults_are_misses),
+		T(test_failing_disk_is_given_up),
+		T(test_late_reads_end),
+		T(test_hanging_disk_is_given_up),
+		T(test_abort),
+		T(test_published_pages_survive),
+		T(test_bad_params),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -5,6 +5,9 @@ cflags-tools := -iquote runtime -Ilibpagedkv/include -Ikernels/include
 tools-src := $(filter-out tools/pagedkv.c,$(sort $(wildcard tools/*.c)))
 $(eval $(call static-lib,pagedkv_tools,$(tools-src)))
 
+install-man += $(sort $(wildcard tools/man/*.8))
+
 ifneq ($(wildcard tools/run.c),)
 $(eval $(call program,pagedkv,tools/pagedkv.c,pagedkv_tools pagedkv_rt pagedkv_kernels pagedkv,$(rt-ldlibs)))
+install-bin += $(O)/bin/pagedkv
 endif

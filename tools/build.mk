@@ -9,5 +9,4 @@ install-man += $(sort $(wildcard tools/man/*.8))
 
 ifneq ($(wildcard tools/run.c),)
 $(eval $(call program,pagedkv,tools/pagedkv.c,pagedkv_tools pagedkv_rt pagedkv_kernels pagedkv,$(rt-ldlibs)))
-install-bin += $(O)/bin/pagedkv
 endif

@@ -43,6 +43,14 @@ static bool is_utf8(void)
 	return false;
 }
 
+/* Columns; 80 where nobody knows. */
+static unsigned int screen_width(FILE *out)
+{
+	struct winsize size;
+
+	return ioctl(fileno(out), TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
+}
+
 void pkv_progress_init(struct pkv_progress *p, FILE *out, bool quiet, const char *title,
 		       const uint32_t nr_slots[PAGEDKV_NR_TIERS], uint32_t nr_requests)
 {
@@ -56,20 +64,10 @@ void pkv_progress_init(struct pkv_progress *p, FILE *out, bool quiet, const char
 		.utf8 = is_utf8(),
 		.colour = !no_colour || !*no_colour,
 	};
-	p->tty = isatty(fileno(out)) && term && strcmp(term, "dumb");
+	p->tty = isatty(fileno(out)) && term && strcmp(term, "dumb") &&
+		 screen_width(out) >= MIN_WIDTH;
 	memcpy(p->nr_slots, nr_slots, sizeof(p->nr_slots));
 	p->next_ns = p->tty ? 0 : LINE_INTERVAL_NS;
-}
-
-static unsigned int screen_width(const struct pkv_progress *p)
-{
-	struct winsize size;
-
-	if (ioctl(fileno(p->out), TIOCGWINSZ, &size) || !size.ws_col)
-		return 80;
-	if (size.ws_col < MIN_WIDTH)
-		return MIN_WIDTH;
-	return size.ws_col < MAX_WIDTH ? size.ws_col : MAX_WIDTH;
 }
 
 __attribute__((format(printf, 2, 3)))
@@ -135,9 +133,13 @@ static void put_line(struct frame *f, unsigned int width, const char *fmt, ...)
 
 static void draw(struct pkv_progress *p, const struct pkvrt_sample *s)
 {
-	unsigned int width = screen_width(p), sec = (unsigned int)(s->t_ns / NS_PER_S);
+	unsigned int width = screen_width(p->out), sec = (unsigned int)(s->t_ns / NS_PER_S);
 	struct frame f = { .len = 0 };
 
+	if (width < MIN_WIDTH)	/* it has shrunk since */
+		return;
+	if (width > MAX_WIDTH)
+		width = MAX_WIDTH;
 	if (p->nr_drawn)
 		put(&f, "\033[%uA", p->nr_drawn);
 	for (int t = 0; t < PAGEDKV_NR_TIERS; t++)

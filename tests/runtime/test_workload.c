@@ -512,30 +512,47 @@ static void bad_parameters_are_refused(void **state)
 		expect_error(&p[i], -EINVAL, "");
 }
 
-/* The files that the tests were written for, where they are. */
-static void real_traces(void **state)
+/* The files that the readers were written for, where they are. */
+static struct pkvrt_workload *read_real(const char *name, uint32_t max_total_tokens)
 {
 	const char *traces = getenv("PAGEDKV_TRACES");
-	struct pkvrt_workload_params p = { .max_total_tokens = 2048 };
-	struct pkvrt_workload *w;
+	char file[4096];
+
+	if (!traces)
+		skip();
+	snprintf(file, sizeof(file), "%s/%s", traces, name);
+	if (access(file, R_OK))
+		skip();
+	return create(&(struct pkvrt_workload_params){
+		.trace = file, .max_total_tokens = max_total_tokens });
+}
+
+static void the_real_lengths_of_sharegpt(void **state)
+{
+	struct pkvrt_workload *w = read_real("sharegpt_lengths.csv", 2048);
 
 	(void)state;
-	if (!traces || chdir(traces))
-		skip();
-	p.trace = "sharegpt_lengths.csv";
-	w = create(&p);
 	assert_int_equal(w->nr_reqs, 79731);
 	assert_int_equal(w->nr_dropped_long, 84226 - 79731);
 	assert_int_equal(w->sum_prompt_tokens, 12861397);
 	pkvrt_workload_destroy(w);
-	p.max_total_tokens = 0;
-	p.trace = "azure_conv_2023.csv";
-	w = create(&p);
+}
+
+static void the_real_trace_of_azure(void **state)
+{
+	struct pkvrt_workload *w = read_real("azure_conv_2023.csv", 0);
+
+	(void)state;
 	assert_int_equal(w->nr_reqs, 19366);
 	assert_int_equal(w->reqs[1].arrival_ns, 4314579000);
 	pkvrt_workload_destroy(w);
-	p.trace = "mooncake_conversation.jsonl";
-	w = create(&p);
+}
+
+static void the_real_trace_of_mooncake(void **state)
+{
+	struct pkvrt_workload *w = read_real("mooncake_conversation.jsonl", 0);
+
+	(void)state;
 	assert_int_equal(w->nr_reqs, 12031);
 	assert_int_equal(w->reqs[12030].arrival_ns, 3536999000000);
 	pkvrt_workload_destroy(w);
@@ -564,7 +581,9 @@ int main(void)
 		cmocka_unit_test(more_requests_than_the_maximum_are_refused),
 		cmocka_unit_test(what_is_not_a_file_is_refused),
 		cmocka_unit_test(bad_parameters_are_refused),
-		cmocka_unit_test(real_traces),
+		cmocka_unit_test(the_real_lengths_of_sharegpt),
+		cmocka_unit_test(the_real_trace_of_azure),
+		cmocka_unit_test(the_real_trace_of_mooncake),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -25,6 +25,7 @@
 #define MAX_ROWS	PKV_MAX_GROUP	/* rows at a time */
 #define CHUNK		4	/* vectors of dims that the kernels keep in registers */
 #define DIMS		PKV_MAX_HEAD_DIM
+#define CACHE_LINE	64
 
 #define kernel_inline	static inline __attribute__((always_inline))
 
@@ -38,6 +39,14 @@ struct rows {
 	uint32_t visible[MAX_ROWS];
 	uint32_t nr;
 	uint32_t dims;			/* head_dim */
+};
+
+/* Where the tokens [begin, begin + nr) of a context lie. */
+struct block {
+	const char *k[BLOCK];
+	const char *v[BLOCK];
+	uint32_t begin;
+	uint32_t nr;
 };
 
 /* exp(x) for x <= 0: 0 below -87.3, where it would not be a normal number; NaN for NaN */
@@ -178,33 +187,51 @@ static void soften(struct rows *rows, uint32_t r, uint32_t nr, float scale)
 	rows->max[r] = gap[0];
 }
 
-/* nr rows from first on, which all see nr_tokens of the block */
-kernel_inline void attend_rows(uint32_t dtype, uint32_t nr, struct rows *rows, uint32_t first,
-			       const char *const *k, const char *const *v, uint32_t nr_tokens,
-			       float scale)
+/* Asks for the memory of nr tokens' rows. Pages end too soon for the CPU to guess them. */
+kernel_inline void fetch(uint32_t dtype, uint32_t dims, const char *const *rows, uint32_t nr)
 {
-	for (uint32_t t = 0; t < nr_tokens; t += 4)
-		dot_rows_x4(dtype, nr, rows, first, k, t);
+	uint32_t bytes = dims * (dtype == PKV_F32 ? 4 : 2);
+
+	for (uint32_t t = 0; t < nr; t++)
+		for (uint32_t at = 0; at < bytes; at += CACHE_LINE)
+			__builtin_prefetch(rows[t] + at);
+}
+
+/*
+ * nr rows from first on, which all see nr_tokens of block b. The first rows fetch the
+ * block's V, and K of the block after it, for all.
+ */
+kernel_inline void attend_rows(uint32_t dtype, uint32_t nr, struct rows *rows, uint32_t first,
+			       const struct block *b, const struct block *after,
+			       uint32_t nr_tokens, float scale)
+{
+	for (uint32_t t = 0; t < nr_tokens; t += 4) {
+		if (!first && t + 4 <= b->nr)
+			fetch(dtype, rows->dims, b->v + t, 4);
+		dot_rows_x4(dtype, nr, rows, first, b->k, t);
+	}
+	if (!first)
+		fetch(dtype, rows->dims, after->k, after->nr);
 	for (uint32_t r = first; r < first + nr; r++)
 		soften(rows, r, nr_tokens, scale);
-	add_all_values(dtype, nr, rows, first, v, nr_tokens);
+	add_all_values(dtype, nr, rows, first, b->v, nr_tokens);
 }
 
-/* How many of the block's tokens row r sees, where the block begins at token begin. */
-static uint32_t seen(const struct rows *rows, uint32_t r, uint32_t begin)
+/* How many of block b's tokens row r sees. */
+static uint32_t seen(const struct rows *rows, uint32_t r, const struct block *b)
 {
-	if (rows->visible[r] <= begin)
+	if (rows->visible[r] <= b->begin)
 		return 0;
-	return rows->visible[r] - begin < BLOCK ? rows->visible[r] - begin : BLOCK;
+	return rows->visible[r] - b->begin < BLOCK ? rows->visible[r] - b->begin : BLOCK;
 }
 
-kernel_inline void attend_block(uint32_t dtype, struct rows *rows, const char *const *k,
-				const char *const *v, uint32_t begin, float scale)
+kernel_inline void attend_block(uint32_t dtype, struct rows *rows, const struct block *b,
+				const struct block *after, float scale)
 {
 	uint32_t first = 0;
 
 	while (first < rows->nr) {
-		uint32_t nr_tokens = seen(rows, first, begin);
+		uint32_t nr_tokens = seen(rows, first, b);
 		uint32_t nr = 1;
 
 		if (!nr_tokens) {
@@ -212,45 +239,47 @@ kernel_inline void attend_block(uint32_t dtype, struct rows *rows, const char *c
 			continue;
 		}
 		while (nr < VEC_ROWS && first + nr < rows->nr &&
-		       seen(rows, first + nr, begin) == nr_tokens)
+		       seen(rows, first + nr, b) == nr_tokens)
 			nr++;
 		if (nr == VEC_ROWS) {
-			attend_rows(dtype, VEC_ROWS, rows, first, k, v, nr_tokens, scale);
+			attend_rows(dtype, VEC_ROWS, rows, first, b, after, nr_tokens, scale);
 		} else if (VEC_ROWS > 2 && nr >= 2) {
 			nr = 2;
-			attend_rows(dtype, 2, rows, first, k, v, nr_tokens, scale);
+			attend_rows(dtype, 2, rows, first, b, after, nr_tokens, scale);
 		} else {
 			nr = 1;
-			attend_rows(dtype, 1, rows, first, k, v, nr_tokens, scale);
+			attend_rows(dtype, 1, rows, first, b, after, nr_tokens, scale);
 		}
 		first += nr;
 	}
 }
 
 /*
- * Points k and v at nr tokens of the context from begin on. Up to the next multiple of
- * four, where dot_rows_x4() reads but nothing looks, the last one is repeated.
+ * Fills in the block from begin on of a context of which nr_tokens are seen. Up to the
+ * next multiple of four, where dot_rows_x4() reads but nothing looks, the last K is repeated.
  */
-static void find_tokens(const struct pkv_attention *a, const struct pkv_attention_run *run,
-			uint32_t begin, uint32_t nr, const char **k, const char **v)
+static void find_block(const struct pkv_attention *a, const struct pkv_attention_run *run,
+		       uint32_t begin, uint32_t nr_tokens, struct block *b)
 {
 	const struct pkv_kv_layout *l = a->layout;
-	uint32_t at = begin % l->page_tokens;
+	uint32_t left = begin < nr_tokens ? nr_tokens - begin : 0;
 	const char *key = NULL;
-	uint32_t t;
+	uint32_t t, in_page = 0;
 
-	for (t = 0; t < nr; t++) {
-		if (!key || at == l->page_tokens) {
+	b->begin = begin;
+	b->nr = left < BLOCK ? left : BLOCK;
+	for (t = 0; t < b->nr; t++) {
+		if (!in_page) {
 			key = pkv_key_at(a, run->seq, run->kv_head, begin + t);
-			at = (begin + t) % l->page_tokens;
+			in_page = l->page_tokens - (begin + t) % l->page_tokens;
 		}
-		k[t] = key;
-		v[t] = key + l->kv_stride_bytes;
+		b->k[t] = key;
+		b->v[t] = key + l->kv_stride_bytes;
 		key += l->token_stride_bytes;
-		at++;
+		in_page--;
 	}
 	for (; t % 4; t++)
-		k[t] = k[t - 1];
+		b->k[t] = b->k[t - 1];
 }
 
 static void load_rows(struct rows *rows, const struct pkv_attention *a,
@@ -298,17 +327,18 @@ static void store_rows(const struct rows *rows, const struct pkv_attention *a,
 kernel_inline void attend_tokens(uint32_t dtype, const struct pkv_attention *a,
 				 const struct pkv_attention_run *run, uint32_t first, uint32_t end)
 {
-	const char *k[BLOCK], *v[BLOCK];
-	uint32_t longest;
+	uint32_t longest, nr_blocks = 0;
+	struct block blocks[2];
 	struct rows rows;
 
 	load_rows(&rows, a, run, first, end);
 	longest = rows.visible[rows.nr - 1];
-	for (uint32_t begin = 0; begin < longest; begin += BLOCK) {
-		uint32_t nr = longest - begin < BLOCK ? longest - begin : BLOCK;
+	find_block(a, run, 0, longest, &blocks[0]);
+	while (blocks[nr_blocks % 2].nr) {
+		struct block *b = &blocks[nr_blocks++ % 2], *after = &blocks[nr_blocks % 2];
 
-		find_tokens(a, run, begin, nr, k, v);
-		attend_block(dtype, &rows, k, v, begin, a->scale);
+		find_block(a, run, b->begin + b->nr, longest, after);
+		attend_block(dtype, &rows, b, after, a->scale);
 	}
 	store_rows(&rows, a, run, first);
 }

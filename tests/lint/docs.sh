@@ -11,18 +11,28 @@ pages=$(source_files | grep -E '/man/[^/]*\.[1-8]$')
 text()
 {
 	case $1 in
-	*.[1-8]) mandoc -T utf8 -O width=200 "$1" | col -b ;;
+	*.[1-8]) mandoc -T utf8 -O width=200 "$1" | sed 's,.\x08,,g' ;;
 	*) cat "$1" ;;
 	esac
 }
 
-# commands: "document: command" for every line of an example that starts with pagedkv or make.
-# "[" and "..." are a synopsis, "#" starts a remark.
+# examples DOCUMENT: what it shows to be typed: after "$ " in a man page, in the rest in a fence or
+# indented by four
+examples()
+{
+	case $1 in
+	*.[1-8]) text "$1" | sed -n 's/^[ \t]*\$ //p' ;;
+	*) awk '/^```/ { fence = !fence; next } fence || /^    / { sub(/^ *(\$ )?/, ""); print }' "$1" ;;
+	esac
+}
+
+# commands: "document: command" for every example that starts with pagedkv or make; capitals
+# stand for what the reader puts in, "#" starts a remark
 commands()
 {
 	for d in $documents $pages; do
-		text "$d" | sed -nE 's/[ \t]+#.*//; s/^[ \t]*(\$ )?((build\/bin\/)?pagedkv|make)( .*|)$/\2\4/p' |
-			grep -vE "\\[|\.\.\.|,\$|\b(NAME|FILE)\b" | sed "s|^|$d: |"
+		examples "$d" | sed -nE 's/[ \t]+#.*//; s/^((build\/bin\/)?pagedkv|make)( |$)/&/p' |
+			grep -vE '\b(NAME|FILE)\b' | sed "s|^|$d: |"
 	done | awk '{ c = $0; sub(/^[^:]*: /, "", c); if (!seen[c]++) print }'
 }
 

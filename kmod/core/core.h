@@ -231,7 +231,7 @@ struct pkv_seq {
 	__u32 nr_pages;
 	__u32 cap;		/* of @table, in entries */
 	__u32 *table;		/* page ids */
-	__u32 cursor;		/* LOADING: pages before it are on the device; BROKEN: the lost page */
+	__u32 cursor;		/* LOADING: pages before it have come; BROKEN: the lost page */
 	__u32 prev, next;	/* list of loading sequences, or free list */
 	__u8 state;
 	__u8 class_id;

@@ -337,7 +337,8 @@ struct pagedkv_stats {
 	uint32_t size;
 	uint32_t nr_seqs, nr_loading;
 	uint32_t nr_moves, nr_queued;	/* in flight; of these not yet fetched */
-	uint32_t nr_pages, nr_cached, nr_indexed, nr_lost;	/* live; idle and unreferenced; with a key */
+	/* live; of these idle and unreferenced; with a key; without a copy */
+	uint32_t nr_pages, nr_cached, nr_indexed, nr_lost;
 	uint32_t reserved;
 	struct pagedkv_tier_stats tiers[PAGEDKV_NR_TIERS];	/* of the class asked for */
 	uint64_t allocs, frees, forks, copies, lookups, hits, drops, aborts, cancels, losses;

@@ -576,27 +576,38 @@ static int create_layers(struct pkvrt_executor *ex)
 	return 0;
 }
 
-/* All layers have the same shapes. The head's blocks are tried one by one. */
-static int choose_tile(struct pkvrt_executor *ex)
+/*
+ * Are all products of tiles of this size free of the place? All layers have the same
+ * shapes; the head has whole blocks and one narrower. Return: 1 or 0; -ENOMEM.
+ */
+static int try_tile(const struct pkvrt_executor *ex, uint32_t tile)
 {
 	const struct executor_layer *l = &ex->layers[0];
 	const struct pkvrt_product *products[] = { &l->qkv, &l->out, &l->gate_up, &l->down };
 	struct pkvrt_product head = product(ex->weights.head, ex->model.dim, HEAD_COLUMNS, 0);
 	int same = 1;
 
-	ex->tile = PKVRT_TILE_TOKENS;
 	for (uint32_t i = 0; i < 4 && same > 0; i++)
-		same = pkvrt_product_try_places(products[i], ex->tile);
+		same = pkvrt_product_try_places(products[i], tile);
 
 	head.weight_stride = head.out_stride = ex->model.vocab;
 	if (ex->model.vocab >= HEAD_COLUMNS && same > 0)
-		same = pkvrt_product_try_places(&head, ex->tile);
+		same = pkvrt_product_try_places(&head, tile);
 	head.nr_out = ex->model.vocab % HEAD_COLUMNS;
 	if (head.nr_out && same > 0)
-		same = pkvrt_product_try_places(&head, ex->tile);
-	if (!same)
-		ex->tile = 1;
-	return same < 0 ? same : 0;
+		same = pkvrt_product_try_places(&head, tile);
+	return same;
+}
+
+static int choose_tile(struct pkvrt_executor *ex)
+{
+	for (ex->tile = PKVRT_TILE_TOKENS; ex->tile > 1; ex->tile /= 2) {
+		int same = try_tile(ex, ex->tile);
+
+		if (same)
+			return same < 0 ? same : 0;
+	}
+	return 0;
 }
 
 static int create_scratch(struct pkvrt_executor *ex, struct scratch *s)

@@ -9,7 +9,7 @@
 #define SEQ_FLAGS	PAGEDKV_SEQ_NO_PREFIX
 #define STACK_PAGES	256U
 
-/* Keys of a prompt, and every digest, because only the hit tells which one the chain goes on from. */
+/* Keys of a prompt, and every digest: only the hit tells from which one the chain goes on. */
 struct hashed_prompt {
 	struct pkv_prefix_key *keys;
 	struct pkv_digest *trail;

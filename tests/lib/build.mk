@@ -10,3 +10,4 @@ $(call lib-test,move)
 $(call lib-test,threads)
 $(call lib-test,oom,$(patsubst %,-Wl$(comma)--wrap=%,malloc calloc posix_memalign strdup mmap eventfd))
 tests-tsan += lib_move lib_threads
+tests-sh += tests/lib/example.sh

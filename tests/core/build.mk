@@ -4,8 +4,14 @@ core-under-test := $(wildcard kmod/core/*.c) libpagedkv/shim/alloc.c
 core-model      := tests/core/model.c tests/core/model_moves.c tests/core/model_seqs.c
 cflags-tests/core := -Ilibpagedkv/shim -Ikmod/core -fno-strict-aliasing
 cflags-tests/fuzz/fuzz_core.c := -Itests/core $(cflags-tests/core)
-# as the library's part says; here for a tree in which that part isn't read first
-cflags-kmod/core ?= -Ilibpagedkv/shim -fno-strict-aliasing
 
-$(eval $(call test,core_model,tests/core/test_model.c $(core-model) $(core-under-test)))
+core-test = $(eval $(call test,core_$(1),tests/core/test_$(1).c $(2) $(core-under-test)))
+
+$(call core-test,model,$(core-model))
+$(call core-test,tier)
+$(call core-test,table,tests/core/rig.c)
+$(call core-test,prefix,tests/core/rig.c)
+$(call core-test,lru,tests/core/rig.c)
+$(call core-test,move,tests/core/rig.c)
+$(call core-test,pool,tests/core/rig.c)
 $(eval $(call fuzz-target,core,tests/fuzz/fuzz_core.c $(core-model) $(core-under-test),tests/fuzz/corpus/core))

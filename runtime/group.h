@@ -25,6 +25,7 @@ struct pkvrt_seq {
 	uint32_t nr_known;
 	uint32_t nr_computed;
 	uint32_t nr_published;	/* pages */
+	uint32_t was_computed;	/* tokens that had been, before a preemption or a loss */
 	uint32_t take;		/* tokens of this step */
 	double score;		/* beam: sum of log probabilities */
 };
@@ -54,11 +55,11 @@ struct pkvrt_group {
 	bool is_forked;			/* all sequences exist */
 	uint32_t prompt_tokens;
 	uint32_t output_tokens;
-	uint32_t run_tokens;		/* decode steps: output_tokens, more when padded (static) */
-	uint32_t recompute_until;	/* first sequence: tokens before it were computed before */
+	uint32_t nr_padding;		/* steps since all output is there (static: it waits) */
 	uint32_t blocked_pages;		/* needed at the last failed admission; 0: not known */
 	uint32_t nr_unique_pages;	/* held when it was swapped out */
-	uint32_t nr_load_waits;		/* fruitless waits since it loads */
+	uint64_t load_ns;		/* since when it loads */
+	bool was_admitted;
 	uint64_t first_ns, last_ns;	/* first and last token */
 	struct pkvrt_seq *seqs;		/* shape.nr_seqs; NULL before the first admission */
 };

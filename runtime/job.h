@@ -28,6 +28,7 @@ struct pkvrt_job_params {
 	const struct pkvrt_workload *workload;
 	struct pkvrt_job_tiers tiers;	/* none of them AUTO: see pkvrt_job_size() */
 	uint32_t page_tokens;
+	uint32_t max_tokens;		/* longest sequence: a region of Orca Max and static */
 	enum pkvrt_policy policy;
 	enum pkvrt_preempt preempt;
 	struct pkvrt_shape shape;

@@ -33,7 +33,6 @@ struct pkvrt_window {
 	double pages, unique;
 	double groups, seqs;	/* in the batch x seconds */
 	uint64_t nr_steps;
-	double sum_groups;	/* over steps, not time */
 };
 
 struct pkvrt_metrics {
@@ -59,10 +58,10 @@ struct pkvrt_metrics {
 	double *ttft, *tpot;
 	uint32_t nr_ttft, nr_tpot, cap;
 
-	uint64_t start_ns, end_ns;
+	uint64_t start_ns, end_ns;	/* of the run, on the compute side's clock */
 };
 
-/** 0, -ENOMEM. @nr_reqs: requests at most. @start_ns: of the run. */
+/** 0, -ENOMEM. @nr_reqs: requests at most. */
 int pkvrt_metrics_init(struct pkvrt_metrics *m, uint32_t nr_reqs);
 void pkvrt_metrics_exit(struct pkvrt_metrics *m);
 

@@ -51,6 +51,7 @@ struct pkvrt_lengths {
 	uint64_t now_ns;
 	uint64_t step_ns;
 	uint64_t token_ns;
+	uint32_t vocab;		/* tokens drawn are below it */
 };
 
 /** A compute side without a model; @l is the caller's, its costs set. */

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The scheduler and the main job: tests, and the benchmarks of both.
+sched-libs := pagedkv_rt pagedkv_kernels pagedkv
+cflags-tests/bench += -iquote runtime -Ilibpagedkv/include -Ikernels/include
+$(eval $(call bench,bench_memory,tests/bench/bench_memory.c tests/bench/memory_shares.c,$(sched-libs),$(rt-ldlibs)))

@@ -14,9 +14,13 @@ cflags-libpagedkv := -Ilibpagedkv/include $(core-cflags)
 $(eval $(call static-lib,pagedkv,$(lib-src) $(core-src)))
 $(eval $(call shared-lib,pagedkv,libpagedkv.so.0,$(lib-src) $(core-src),$(lib-map),-lnettle))
 
-$(O)/lib/pkgconfig/libpagedkv.pc: libpagedkv/libpagedkv.pc.in VERSION
+# Written anew when it would differ: PREFIX may be another one each time.
+$(O)/lib/pkgconfig/libpagedkv.pc: libpagedkv/libpagedkv.pc.in VERSION FORCE
 	@mkdir -p $(@D)
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		$< >$@.$$$$ && if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
+FORCE:
+.PHONY: FORCE
 
 install-lib += $(O)/lib/libpagedkv.a
 install-headers += libpagedkv/include/pagedkv.h

@@ -106,7 +106,7 @@ struct pagedkv_pool_params {
 	uint32_t nr_classes;	/* 0 means 1 */
 	const char *name;	/* NULL: anonymous */
 	uint32_t max_seqs;	/* sequences alive at once; 0: 65536 */
-	uint32_t max_moves;	/* moves in flight at once; 0: 1024 */
+	uint32_t max_moves;	/* evictions in flight at once; 0: 1024 */
 	uint32_t nr_ranks;	/* GPUs that share slot numbers; 0 means 1, the only one yet */
 	uint32_t reserved;	/* 0 */
 	uint64_t fingerprint;	/* of the model; an opener's must match */

@@ -5,9 +5,11 @@
 . "${SRC:-$(dirname "$0")/../..}/tests/tap.sh"
 
 make_tmp
+# shellcheck disable=SC2154 # set by make_tmp
 root=$tap_tmp/root
-usr=$root/usr/local
+usr=$root/usr
 export PKG_CONFIG_PATH=$usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
+export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
 export LD_LIBRARY_PATH=$usr/lib
 
 # The manual's text is the program, with backslashes escaped.
@@ -38,7 +40,7 @@ links_resolve()
 	find "$usr/share/man" -xtype l
 }
 
-check "make install" make -s install O="${O#"$SRC"/}" DESTDIR="$root"
+check "make install" make -s install O="${O#"$SRC"/}" DESTDIR="$root" PREFIX=/usr
 silent "manual pages that are links lead to a page" links_resolve
 check "pkg-config knows the version" test "$(flags --modversion)" = "$(cat VERSION)"
 extract "$usr/share/man/man7/pagedkv.7" >"$tap_tmp/example.c"
@@ -50,7 +52,8 @@ check "asks for the soname" eval \
 	'objdump -p "$tap_tmp/shared" | grep -q "NEEDED *libpagedkv.so.0$"'
 # shellcheck disable=SC2046 # lists of words
 check "builds with the static library" \
-	build static "$usr/lib/libpagedkv.a" $(flags --libs --static | sed 's/-lpagedkv//')
+	build static "$usr/lib/libpagedkv.a" $(env -u PKG_CONFIG_SYSROOT_DIR \
+		pkg-config --libs --static libpagedkv | sed 's/-lpagedkv\b//')
 check "runs with the static library" right_output "$tap_tmp/static"
 if command -v c++ >/dev/null; then
 	echo '#include <pagedkv.h>' >"$tap_tmp/header.cc"

@@ -72,6 +72,35 @@ static void test_match_and_publish(void **state)
 	server_close(&s);
 }
 
+/* One sequence twice in a batch, and in growing pieces: every page is named once. */
+static void test_publish_pieces(void **state)
+{
+	uint32_t tokens[NR];
+	struct pagedkv_publish items[3];
+	struct request a = { 0 };
+	struct server s;
+
+	(void)state;
+	server_open(&s, &roomy);
+	count_up(tokens, 0);
+	assert_int_equal(server_admit(&s, &a, tokens, 40, 0), 0);
+	for (uint32_t i = 0; i < 3; i++)
+		items[i] = (struct pagedkv_publish) { a.seq, tokens, 20 - 6 * i, -1 };
+	assert_int_equal(pagedkv_publish(s.pool, items, 3), 0);
+	assert_int_equal(items[0].result, 5);
+	assert_int_equal(items[1].result, 0);
+	assert_int_equal(items[2].result, 0);
+	for (uint32_t nr = 0; nr <= 40; nr++) {
+		items[0].nr_tokens = nr;
+		assert_int_equal(pagedkv_publish(s.pool, items, 1), 0);
+		assert_int_equal(items[0].result, nr > 20 && nr % PAGE == 0);
+		assert_int_equal(match(s.pool, tokens, NR), nr < 20 ? 20 : nr / PAGE * PAGE);
+	}
+	assert_int_equal(server_stats(&s).nr_indexed, 10);
+	server_check(&s);
+	server_close(&s);
+}
+
 static void test_cached_after_free(void **state)
 {
 	uint32_t tokens[NR];
@@ -365,6 +394,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_match_and_publish),
+		cmocka_unit_test(test_publish_pieces),
 		cmocka_unit_test(test_cached_after_free),
 		cmocka_unit_test(test_no_prefix),
 		cmocka_unit_test(test_salt_isolation),

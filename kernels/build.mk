@@ -11,3 +11,4 @@ cflags-kernels/attention_avx512.c := -mavx512f -mavx512bw -mavx512vl -mavx512dq 
 
 $(eval $(call static-lib,pagedkv_kernels,$(patsubst %,kernels/%.c,attention cache reference \
 	attention_portable $(kernels-x86:%=attention_%))))
+$(eval $(call bench,bench_attention,kernels/bench_attention.c,pagedkv_kernels,-lm))

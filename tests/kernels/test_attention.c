@@ -433,8 +433,8 @@ static void test_invariance(void **state)
 		struct batch b;
 		struct shape s = {
 			.dtype = i & 1, .head_dim = dims[i / 2 % 4], .nr_kv_heads = random_in(1, 3),
-			.group = i < 16 ? 1 + i % 8 : i - 15, .page_tokens = random_in(1, 20), .nr_seqs = MAX_SEQS,
-			.max_context = random_in(20, 120), .max_query = 20,
+			.group = i < 16 ? 1 + i % 8 : i - 15, .page_tokens = random_in(1, 20),
+			.nr_seqs = MAX_SEQS, .max_context = random_in(20, 120), .max_query = 20,
 			.q_size = 4, .layer_major = false,
 		};
 

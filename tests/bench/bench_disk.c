@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Swap-out and swap-in through the real path (disk.c over io.c, checksums and headers included)
+ * beside fio, on the same file, with the same page size, depth and amount, taking turns.
+ *
+ * usage: bench_disk [FILE]	a file to make and remove, default in $TMPDIR
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "disk.h"
+#include "diskfmt.h"
+
+#define TOTAL_BYTES	((uint64_t)4 << 30)
+#define WINDOW_BYTES	((uint64_t)256 << 20)	/* pages under way, at most ... */
+#define WINDOW_PAGES	512u			/* ... of which so many */
+#define DEPTH		64u
+#define NR_TURNS	5
+#define SEC		1000000000ull
+
+enum pass { PASS_SWAP_OUT, PASS_SWAP_IN, PASS_STORE, NR_PASSES };
+
+struct bench {
+	const char *path;
+	struct pkvrt_disk *disk;
+	struct pkvrt_arena *arena;
+	uint64_t page_bytes, nr_pages, window;
+	struct pkvrt_disk_op *ops;
+	/* the pass under way */
+	enum pkvrt_disk_kind kind;
+	uint64_t next, nr_failed;
+	int last_error;
+};
+
+static void submit_next(struct bench *b, struct pkvrt_disk_op *op)
+{
+	op->kind = b->kind;
+	op->slot = (uint32_t)b->next++;
+	memcpy(op->key.b, &op->slot, sizeof(op->slot));
+	op->deadline_ns = 0;
+	pkvrt_disk_submit(b->disk, op);
+}
+
+static void done(struct pkvrt_disk_op *op)
+{
+	struct bench *b = op->user;
+
+	b->nr_failed += op->res != 0;
+	if (op->res)
+		b->last_error = op->res;
+}
+
+static void released(struct pkvrt_disk_op *op)
+{
+	struct bench *b = op->user;
+
+	if (b->next < b->nr_pages)
+		submit_next(b, op);
+}
+
+/* GB/s, or a negative errno. */
+static double run_pass(struct bench *b, enum pkvrt_disk_kind kind)
+{
+	uint64_t start = pkvrt_now_ns(), i;
+	int ret;
+
+	b->kind = kind;
+	b->next = 0;
+	b->nr_failed = 0;
+	for (i = 0; i < b->window; i++)
+		submit_next(b, &b->ops[i]);
+	ret = pkvrt_disk_drain(b->disk, start + 300 * SEC);
+	if (ret || b->nr_failed)
+		return ret ? ret : b->last_error;
+	return (double)(b->nr_pages * b->page_bytes) / (double)(pkvrt_now_ns() - start);
+}
+
+/*
+ * GB/s of fio over the data area of the image; 0 when there is no fio. At its best: from huge
+ * pages, as our arena is (small ones halve it: more segments a request), and without the work of
+ * scrambling what it writes.
+ */
+static double run_fio(struct bench *b, int write)
+{
+	const char *dir = write ? "write" : "read";
+	uint64_t data = 0, total;
+	json_t *root, *job;
+	double bytes = 0;
+	char cmd[1024];
+	FILE *f;
+
+	pkvrt_fmt_layout(b->page_bytes, b->nr_pages, &data, &total);
+	snprintf(cmd, sizeof(cmd),
+		 "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 fio --name=x --scramble_buffers=0 --filename='%s' --rw=%s --ioengine=io_uring --direct=1 --fixedbufs "
+		 "--registerfiles --iodepth=%u --bs=%" PRIu64 " --offset=%" PRIu64 " --size=%" PRIu64
+		 " --allow_file_create=0 --overwrite=1 --output-format=json 2>/dev/null",
+		 b->path, dir, DEPTH, b->page_bytes, data, b->nr_pages * b->page_bytes);
+	f = popen(cmd, "r");
+	if (!f)
+		return 0;
+	root = json_loadf(f, JSON_DISABLE_EOF_CHECK, NULL);
+	job = json_array_get(json_object_get(root, "jobs"), 0);
+	if (job && !json_integer_value(json_object_get(job, "error")))
+		bytes = json_number_value(json_object_get(json_object_get(job, dir), "bw_bytes"));
+	json_decref(root);
+	if (pclose(f))
+		return 0;
+	return bytes / 1e9;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(const double *v)
+{
+	double sorted[NR_TURNS];
+
+	memcpy(sorted, v, sizeof(sorted));
+	qsort(sorted, NR_TURNS, sizeof(sorted[0]), by_size);
+	return sorted[NR_TURNS / 2];
+}
+
+static void print(const struct bench *b, const char *what, const double *ours, const double *fio)
+{
+	double o = median(ours), f = median(fio);
+
+	printf("%s %" PRIu64 " KiB: %.2f GB/s", what, b->page_bytes >> 10, o);
+	if (f > 0)
+		printf(" (fio: %.2f, %.2f)\n", f, o / f);
+	else
+		printf(" (fio: n/a, n/a)\n");
+	fflush(stdout);
+}
+
+/* One after the other; the turn says who is first, since disks remember what was before. */
+static int take_turn(struct bench *b, int turn, enum pass pass, double *ours, double *fio)
+{
+	static const enum pkvrt_disk_kind kinds[NR_PASSES] = {
+		PKVRT_DISK_SWAP_OUT, PKVRT_DISK_LOAD, PKVRT_DISK_STORE,
+	};
+
+	if (turn % 2)
+		*fio = run_fio(b, pass != PASS_SWAP_IN);
+	*ours = run_pass(b, kinds[pass]);
+	if (*ours < 0)
+		return (int)*ours;
+	if (turn % 2 == 0)
+		*fio = run_fio(b, pass != PASS_SWAP_IN);
+	return 0;
+}
+
+static int measure(struct bench *b)
+{
+	static const char *const names[NR_PASSES] = {
+		"swap-out", "swap-in", "swap-out, published",
+	};
+	double ours[NR_PASSES][NR_TURNS], fio[NR_PASSES][NR_TURNS], speed;
+	int turn, pass, ret;
+
+	/* The first writes find unwritten blocks; that is the filesystem's speed, not ours. */
+	speed = run_pass(b, PKVRT_DISK_STORE);
+	if (speed < 0)
+		return (int)speed;
+	for (turn = 0; turn < NR_TURNS; turn++) {
+		ret = take_turn(b, turn, PASS_STORE, &ours[PASS_STORE][turn],
+				&fio[PASS_STORE][turn]);
+		if (!ret)
+			ret = take_turn(b, turn, PASS_SWAP_OUT, &ours[PASS_SWAP_OUT][turn],
+					&fio[PASS_SWAP_OUT][turn]);
+		/* What fio wrote last would be wrong pages to the loads. */
+		if (!ret && run_pass(b, PKVRT_DISK_SWAP_OUT) < 0)
+			ret = -EIO;
+		if (!ret)
+			ret = take_turn(b, turn, PASS_SWAP_IN, &ours[PASS_SWAP_IN][turn],
+					&fio[PASS_SWAP_IN][turn]);
+		if (ret)
+			return ret;
+	}
+	for (pass = 0; pass < NR_PASSES; pass++)
+		print(b, names[pass], ours[pass], fio[pass]);
+	return 0;
+}
+
+static int run(struct bench *b, uint64_t page_bytes)
+{
+	struct pkvrt_arena_params ap = {
+		.size = sizeof(ap), .node = PKVRT_NODE_ANY, .flags = PKVRT_ARENA_PREFAULT,
+	};
+	struct pkvrt_disk_params dp = {
+		.size = sizeof(dp), .path = b->path, .flags = PKVRT_DISK_CREATE,
+		.page_bytes = page_bytes, .nr_slots = TOTAL_BYTES / page_bytes,
+		.queue_depth = DEPTH, .timeout_ns = 120 * SEC,
+	};
+	char why[PKVRT_DISK_WHY_MAX];
+	uint64_t i;
+	int ret;
+
+	b->page_bytes = page_bytes;
+	b->nr_pages = dp.nr_slots;
+	b->window = WINDOW_BYTES / page_bytes;
+	if (b->window > WINDOW_PAGES)
+		b->window = WINDOW_PAGES;
+	ap.bytes = b->window * page_bytes;
+	ret = pkvrt_arena_create(&b->arena, &ap);
+	if (ret)
+		return ret;
+	for (i = 0; i < ap.bytes / sizeof(uint64_t); i++)
+		((uint64_t *)pkvrt_arena_base(b->arena))[i] = i * 0x9e3779b97f4a7c15ull;
+	ret = pkvrt_disk_open(&b->disk, &dp, why, sizeof(why));
+	if (ret) {
+		fprintf(stderr, "bench_disk: %s\n", why);
+		goto unmap;
+	}
+	pkvrt_disk_register(b->disk, &(struct iovec){ pkvrt_arena_base(b->arena), ap.bytes }, 1);
+	b->ops = calloc(b->window, sizeof(b->ops[0]));
+	ret = b->ops ? 0 : -ENOMEM;
+	for (i = 0; !ret && i < b->window; i++)
+		b->ops[i] = (struct pkvrt_disk_op){
+			.buf = (char *)pkvrt_arena_base(b->arena) + i * page_bytes,
+			.done = done, .released = released, .user = b,
+		};
+	if (!ret)
+		ret = measure(b);
+	pkvrt_disk_close(b->disk, 10 * SEC);
+	free(b->ops);
+unmap:
+	pkvrt_arena_destroy(b->arena);
+	if (ret != -EMEDIUMTYPE && ret != -EBUSY)
+		unlink(b->path);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	static const uint64_t page_bytes[] = { 64 << 10, 2 << 20 };
+	const char *tmp = getenv("TMPDIR");
+	struct bench b = { 0 };
+	char path[256];
+	unsigned int i;
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/pagedkv-bench-disk.%d", tmp ? tmp : "/var/tmp", getpid());
+	b.path = argc > 1 ? argv[1] : path;
+	for (i = 0; i < 2; i++) {
+		ret = run(&b, page_bytes[i]);
+		if (ret) {
+			fprintf(stderr, "bench_disk: %s\n", strerror(-ret));
+			return 1;
+		}
+	}
+	return 0;
+}

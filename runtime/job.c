@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io.h"
 #include "job_internal.h"
 #include "why.h"
 
@@ -205,7 +206,10 @@ int pkvrt_job_run(const struct pkvrt_job_params *p, const struct pkvrt_job_hooks
 		err = pkvrt_job_setup(&j);
 	if (!err)
 		err = make_sched(&j);
+	if (!err && j.hooks->started)
+		j.hooks->started(j.hooks->ctx);
 	if (!err) {
+		j.start_ns = pkvrt_now_ns();
 		err = pkvrt_sched_run(j.sched);
 		if (err == -ECANCELED) {
 			report->interrupted = true;

@@ -53,18 +53,12 @@ struct pkvrt_job_output {
 	uint32_t **tokens;	/* [nr_reqs * nr_seqs]; NULL: unfinished. Owned. */
 };
 
-/* What a progress display shows, many times a second. */
-struct pkvrt_job_progress {
-	struct pkvrt_sched_view view;
-	uint32_t nr_slots[PAGEDKV_NR_TIERS];
-	uint32_t used[PAGEDKV_NR_TIERS];
-	uint64_t nr_moves;		/* so far */
-	uint64_t moved_bytes;
-};
-
 struct pkvrt_job_hooks {
 	void *ctx;
-	void (*progress)(void *ctx, const struct pkvrt_job_progress *p);	/* may be NULL */
+	/* All is set up, the first step is next. What failed before was an input. May be NULL. */
+	void (*started)(void *ctx);
+	/* Some times a second; its t_ns is wall time, and its map is empty. May be NULL. */
+	void (*progress)(void *ctx, const struct pkvrt_sample *sample);
 	const volatile sig_atomic_t *stop;	/* may be NULL; not 0: end now */
 };
 

@@ -35,7 +35,7 @@ struct pkvrt_job {
 	struct pkvrt_metrics metrics;
 	struct pkvrt_sched *sched;
 	struct pkvrt_cost cost;
-	uint64_t next_progress_ns;	/* CLOCK_MONOTONIC */
+	uint64_t start_ns, next_progress_ns;	/* CLOCK_MONOTONIC */
 };
 
 /* job_setup.c */

@@ -77,11 +77,9 @@ static void get_stats(struct pkvrt_job *j, struct pagedkv_stats *st)
 	st->nr_pages = st->tiers[PAGEDKV_DEVICE].nr_slots - st->tiers[PAGEDKV_DEVICE].nr_free;
 }
 
-static void add_sample(struct pkvrt_job *j, const struct pkvrt_sched *s,
-		       const struct pkvrt_sched_view *v, const struct pagedkv_stats *st)
+static void fill_sample(const struct pkvrt_job *j, const struct pkvrt_sched_view *v,
+			const struct pagedkv_stats *st, struct pkvrt_sample *sample)
 {
-	struct pkvrt_sample *sample = pkvrt_series_add(&j->report->series, v->now_ns);
-
 	sample->tokens = v->output_tokens;
 	sample->nr_running = v->nr_running;
 	sample->nr_waiting = v->nr_waiting;
@@ -94,26 +92,29 @@ static void add_sample(struct pkvrt_job *j, const struct pkvrt_sched *s,
 			sample->moved_bytes[from][to] = st->moves[from][to] * j->page_bytes;
 		}
 	}
+}
+
+static void add_sample(struct pkvrt_job *j, const struct pkvrt_sched *s,
+		       const struct pkvrt_sched_view *v, const struct pagedkv_stats *st)
+{
+	struct pkvrt_sample *sample = pkvrt_series_add(&j->report->series, v->now_ns);
+
+	fill_sample(j, v, st, sample);
 	paint(j, s, sample);
 }
 
 static void show_progress(struct pkvrt_job *j, const struct pkvrt_sched_view *v,
 			  const struct pagedkv_stats *st)
 {
-	struct pkvrt_job_progress p = { .view = *v };
+	struct pkvrt_sample sample = { 0 };
 	uint64_t now = pkvrt_now_ns();
 
 	if (now < j->next_progress_ns)
 		return;
 	j->next_progress_ns = now + PROGRESS_NS;
-	for (int from = 0; from < PAGEDKV_NR_TIERS; from++) {
-		p.nr_slots[from] = st->tiers[from].nr_slots;
-		p.used[from] = st->tiers[from].nr_slots - st->tiers[from].nr_free;
-		for (int to = 0; to < PAGEDKV_NR_TIERS; to++)
-			p.nr_moves += st->moves[from][to];
-	}
-	p.moved_bytes = p.nr_moves * j->page_bytes;
-	j->hooks->progress(j->hooks->ctx, &p);
+	fill_sample(j, v, st, &sample);
+	sample.t_ns = now - j->start_ns;
+	j->hooks->progress(j->hooks->ctx, &sample);
 }
 
 int pkvrt_job_watch(void *job, const struct pkvrt_sched *s)

@@ -14,6 +14,7 @@ struct walk {
 	unsigned long *used[PKV_NR_TIERS];	/* slots seen with an owner */
 	u32 nr_used[PKV_NR_TIERS];
 	u32 *refs, *holds;			/* recounted, a page each */
+	u32 nr_moves;				/* of pages of the class */
 	const char *why;
 };
 
@@ -83,6 +84,9 @@ static bool check_move(struct walk *w, u32 index, u32 leaving[PKV_NR_TIERS])
 		w->holds[m->source]++;
 		return true;
 	}
+	CHECK(p->slot[m->src_tier] == m->src_slot ||
+	      (p->slot[m->src_tier] == PKV_NONE && m->state == PKV_MOVE_FETCHED),
+	      "a move reads elsewhere than its page");
 	if (m->kind == PKV_MOVE_OUT)
 		leaving[m->src_tier]++;
 	CHECK(m->follow_slot == PKV_NONE || own_slot(w, PKV_DEVICE, m->follow_slot),
@@ -94,18 +98,24 @@ static bool check_moves(struct walk *w)
 {
 	struct pkv_pool *pool = w->c->pool;
 	u32 leaving[PKV_NR_TIERS] = { 0 };
-	u32 i, tier, queued = 0, alive = 0;
+	u32 i, tier, queued = 0, alive = 0, evictions = 0;
 
+	w->nr_moves = 0;
 	for (i = 0; i < pool->fresh_move; i++) {
 		if (pool->moves[i].state == PKV_MOVE_FREE)
 			continue;
 		alive++;
 		queued += pool->moves[i].state == PKV_MOVE_QUEUED;
-		if (pool->moves[i].class_id == w->c->id && !check_move(w, i, leaving))
+		evictions += pool->moves[i].kind == PKV_MOVE_OUT;
+		if (pool->moves[i].class_id != w->c->id)
+			continue;
+		w->nr_moves++;
+		if (!check_move(w, i, leaving))
 			return false;
 	}
 	CHECK(alive == pool->nr_moves, "the count of moves is off");
 	CHECK(queued == pool->nr_queued, "the count of queued moves is off");
+	CHECK(evictions == pool->nr_evictions, "the count of evictions is off");
 	for (tier = 0; tier < PKV_NR_TIERS; tier++)
 		CHECK(leaving[tier] == w->c->tiers[tier].nr_leaving,
 		      "the count of leaving slots is off");
@@ -141,7 +151,7 @@ static bool check_page(struct walk *w, u32 id)
 static bool check_pages(struct walk *w)
 {
 	struct pkv_class *c = w->c;
-	u32 id, tier, live = 0, cached = 0, indexed = 0, lost = 0;
+	u32 id, tier, live = 0, cached = 0, indexed = 0, lost = 0, moving = 0;
 
 	for (id = 0; id < c->fresh_page; id++) {
 		if (!(c->pages[id].flags & PKV_PAGE_LIVE)) {
@@ -154,14 +164,19 @@ static bool check_pages(struct walk *w)
 		cached += pkv_page_cached(&c->pages[id]);
 		indexed += !!(c->pages[id].flags & PKV_PAGE_INDEXED);
 		lost += !!(c->pages[id].flags & PKV_PAGE_LOST);
+		moving += c->pages[id].move != PKV_NONE;
 	}
+	/* Each move's page knows it, so as many pages as moves is one to one. */
+	CHECK(moving == w->nr_moves, "a page names a move that is not its own");
 	CHECK(live == c->nr_live, "the count of pages is off");
 	CHECK(cached == c->nr_cached, "the count of cached pages is off");
 	CHECK(indexed == c->nr_indexed, "the count of published pages is off");
 	CHECK(lost == c->nr_lost, "the count of lost pages is off");
-	for (tier = 0; tier < PKV_NR_TIERS; tier++)
+	for (tier = 0; tier < PKV_NR_TIERS; tier++) {
 		CHECK(w->nr_used[tier] == c->tiers[tier].nr_slots - c->tiers[tier].nr_free,
 		      "the count of free slots is off");
+		CHECK(pkv_tier_is_sane(&c->tiers[tier]), "a bitmap of free slots is off");
+	}
 	return true;
 }
 

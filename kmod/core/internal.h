@@ -52,6 +52,7 @@ u32 pkv_tier_alloc(struct pkv_tier *t);
 int pkv_tier_take(struct pkv_tier *t, u32 slot);
 void pkv_tier_free(struct pkv_tier *t, u32 slot);
 bool pkv_tier_slot_is_free(const struct pkv_tier *t, u32 slot);
+bool pkv_tier_is_sane(const struct pkv_tier *t);
 u64 pkv_tier_metadata_bytes(const struct pkv_tier *t);
 
 /* table.c: a sequence's row of pages */

@@ -166,6 +166,20 @@ bool pkv_tier_slot_is_free(const struct pkv_tier *t, u32 slot)
 	return test_bit(slot, t->free[0]);
 }
 
+/* Do the bitmap's levels and the count agree? */
+bool pkv_tier_is_sane(const struct pkv_tier *t)
+{
+	u32 level, bit, nr_free = 0;
+
+	for (bit = 0; bit < t->nr_slots; bit++)
+		nr_free += pkv_tier_slot_is_free(t, bit);
+	for (level = 1; level < t->nr_levels; level++)
+		for (bit = 0; bit < level_bits(t, level); bit++)
+			if (!t->free[level - 1][bit] == test_bit(bit, t->free[level]))
+				return false;
+	return nr_free == t->nr_free;
+}
+
 u64 pkv_tier_metadata_bytes(const struct pkv_tier *t)
 {
 	u64 bytes = 0;

@@ -450,6 +450,16 @@ static enum evicted evict(struct pkv_class *c, u32 id, u32 tier)
 	return EVICTED;
 }
 
+/* Are fewer than @target slots within the limit free or about to be? */
+static bool is_short(const struct pkv_tier *t, u32 target)
+{
+	u32 stay = t->nr_slots - t->nr_free - t->nr_leaving;
+
+	if (t->state != PKV_TIER_ONLINE)
+		return t->nr_leaving < target;
+	return (u64)stay + target > t->limit;
+}
+
 /*
  * Evict from @tier until @target slots are free or about to be. Passes over at
  * most @scan pages that have nowhere to go. NOT_NOW and NO_MEMORY end it early.
@@ -460,10 +470,10 @@ static enum evicted reclaim(struct pkv_class *c, u32 tier, u32 target, u32 scan)
 	enum evicted rc = EVICTED;
 	u32 id, next;
 
-	while (pkv_tier_avail(t) + t->nr_leaving < target && tier && drop_spare(c, tier))
+	while (tier && is_short(t, target) && drop_spare(c, tier))
 		;
 	id = c->policy->victim(c, tier, PKV_NONE);
-	while (id != PKV_NONE && pkv_tier_avail(t) + t->nr_leaving < target) {
+	while (id != PKV_NONE && is_short(t, target)) {
 		next = c->policy->victim(c, tier, id);
 		rc = evict(c, id, tier);
 		if (rc == NOT_NOW || rc == NO_MEMORY || (rc == NOT_THIS && !scan--))
@@ -486,7 +496,7 @@ int pkv_make_room(struct pkv_class *c, u32 nr)
 	rc = reclaim(c, PKV_DEVICE, nr, U32_MAX);
 	if (pkv_tier_avail(t) >= nr)
 		return 0;
-	if (rc == NOT_NOW || pkv_tier_avail(t) + t->nr_leaving >= nr)
+	if (rc == NOT_NOW || !is_short(t, nr))
 		return -EAGAIN;
 	return rc == NO_MEMORY ? -ENOMEM : -ENOSPC;
 }
@@ -499,7 +509,7 @@ static void reclaim_class(struct pkv_class *c, bool always)
 	while (tier--) {
 		struct pkv_tier *t = &c->tiers[tier];
 
-		if (always || pkv_tier_avail(t) + t->nr_leaving < t->low)
+		if (always || is_short(t, t->low))
 			reclaim(c, tier, t->high, SCAN);
 	}
 }
@@ -587,8 +597,9 @@ void pkv_moves_requeue(struct pkv_pool *pool, u32 executor)
 		if (m->state != PKV_MOVE_FETCHED || m->kind == PKV_MOVE_COPY ||
 		    m->executor != executor)
 			continue;
+		/* The source may have gone with its tier, and the tier be back. */
 		if (c->tiers[m->dst_tier].state != PKV_TIER_ONLINE ||
-		    c->tiers[m->src_tier].state == PKV_TIER_OFFLINE) {
+		    c->pages[id].slot[m->src_tier] != m->src_slot) {
 			end(c, m, false, false);
 			continue;
 		}

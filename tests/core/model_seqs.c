@@ -727,7 +727,13 @@ void model_op_limit(struct model *m)
 	uint32_t nr = m->pool.classes[class_id].tiers[tier].nr_slots;
 	/* mostly all of it, or streams end in a pool without room */
 	uint32_t limit = model_pick(m, 3) ? nr : model_pick(m, nr + 1);
-	int err = pkv_pool_set_limit(&m->pool, class_id, tier, limit);
+	uint32_t used = nr - m->pool.classes[class_id].tiers[tier].nr_free;
+	int err;
+
+	/* over its limit, a tier evicts at any call */
+	if (m->calm && limit < used)
+		limit = used;
+	err = pkv_pool_set_limit(&m->pool, class_id, tier, limit);
 
 	model_trace(m, "class %u tier %u limit %u: %d", class_id, tier, limit, err);
 	EXPECT(m, !err, "limit %u of %u: %d", limit, nr, err);

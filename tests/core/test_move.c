@@ -399,6 +399,27 @@ static void test_tier_goes_and_comes_back(void **state)
 	rig_exit(&r);
 }
 
+/* Bug: a load whose source had gone with its tier was planned anew once the tier was back. */
+static void test_executor_dies_after_tier_came_back(void **state)
+{
+	struct pkv_move_desc d[2];
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	seq = host_seq(&r);
+	assert_int_equal(pkv_seq_load(&r.pool, seq), 1);
+	assert_int_equal(pkv_moves_fetch(&r.pool, 1, d, 2), 2);
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_HOST, PKV_TIER_OFFLINE), 0);
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_HOST, PKV_TIER_ONLINE), 0);
+	pkv_moves_requeue(&r.pool, 1);
+	rig_check(&r);
+	assert_int_equal(r.pool.nr_moves, 0);
+	assert_int_equal(pkv_seq_state(&r.pool, seq), PKV_SEQ_BROKEN);
+	assert_int_equal(rig_nr_free(&r, PKV_DEVICE), 2);
+	rig_exit(&r);
+}
+
 static void test_readonly_tier(void **state)
 {
 	struct rig r;
@@ -463,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_bad_source_of_held_page),
 		cmocka_unit_test(test_offline_tier),
 		cmocka_unit_test(test_tier_goes_and_comes_back),
+		cmocka_unit_test(test_executor_dies_after_tier_came_back),
 		cmocka_unit_test(test_readonly_tier),
 		cmocka_unit_test(test_max_moves),
 	};

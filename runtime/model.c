@@ -224,7 +224,8 @@ void pkvrt_rms_norm(float *out, const float *x, const float *weight, uint32_t n,
 		out[i] = x[i] * scale * weight[i];
 }
 
-void pkvrt_rotate(float *restrict x, const float *restrict rotation, uint32_t nr_heads, uint32_t head_dim)
+void pkvrt_rotate(float *restrict x, const float *restrict rotation, uint32_t nr_heads,
+		  uint32_t head_dim)
 {
 	uint32_t half = head_dim / 2;
 

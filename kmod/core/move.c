@@ -333,12 +333,25 @@ void pkv_move_written(struct pkv_class *c, u32 id)
 
 /* ---------------------------------------------------------------- reclaim */
 
+/* No more copies than this in @tier can be of pages that have a faster one. */
+static u32 max_spare(const struct pkv_tier *t)
+{
+	u32 spare = t->nr_slots - t->nr_free - t->nr_leaving;
+	u32 i;
+
+	for (i = 0; i < PKV_NR_PRIORITIES; i++)
+		spare -= t->idle[i].nr;
+	return spare;
+}
+
 /* Give up a copy in @tier of a page that has a faster one. */
 static bool drop_spare(struct pkv_class *c, u32 tier)
 {
 	u32 id = c->twins.head;
 	u32 faster, n;
 
+	if (!max_spare(&c->tiers[tier]))
+		return false;
 	for (n = 0; id != PKV_NONE && n < SCAN; n++, id = c->pages[id].next) {
 		if (c->pages[id].slot[tier] == PKV_NONE)
 			continue;

@@ -99,5 +99,6 @@ static inline void vec_sum4(float *out, vec a, vec b, vec c, vec d)
 	vec cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
 	vec abcd = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
 
-	_mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
+	_mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd),
+				      _mm256_extractf128_ps(abcd, 1)));
 }

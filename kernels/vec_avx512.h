@@ -107,5 +107,6 @@ static inline void vec_sum4(float *out, vec a, vec b, vec c, vec d)
 	vec abcd = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
 	__m256 half = _mm256_add_ps(_mm512_castps512_ps256(abcd), _mm512_extractf32x8_ps(abcd, 1));
 
-	_mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+	_mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(half),
+				      _mm256_extractf128_ps(half, 1)));
 }

@@ -81,7 +81,7 @@ struct pkvrt_executor_params {
 	uint32_t kv_dtype;		/* PKV_F32 or PKV_BF16 */
 	uint32_t page_tokens;
 	uint32_t nr_slots;
-	void *arena;			/* slot 0, borrowed; nr_slots * page_bytes, 64-byte aligned */
+	void *arena;			/* slot 0, borrowed, 64-byte aligned; nr_slots pages */
 };
 
 enum pkvrt_draw_kind {

@@ -166,7 +166,8 @@ int pkvrt_weights_create(struct pkvrt_weights *w, const struct pkvrt_model *m, u
 	uint64_t heads = (uint64_t)m->nr_q_heads * m->head_dim;
 	uint64_t rotation = (uint64_t)m->max_tokens * m->head_dim;
 	/* room for each piece to end on a cache line */
-	uint64_t floats = pkvrt_model_nr_params(m) + rotation + 16 * (6 * (uint64_t)m->nr_layers + 4);
+	uint64_t floats = pkvrt_model_nr_params(m) + rotation +
+			  16 * (6 * (uint64_t)m->nr_layers + 4);
 	float *at;
 
 	memset(w, 0, sizeof(*w));

@@ -165,7 +165,8 @@ int pkvrt_workload_create(struct pkvrt_workload **out, const struct pkvrt_worklo
 	struct pkvrt_workload *w;
 	int err;
 
-	if (p->rate && !(p->rate >= PKVRT_MIN_RATE && (p->rate <= PKVRT_MAX_RATE || isinf(p->rate))))
+	if (p->rate && !(p->rate >= PKVRT_MIN_RATE &&
+			 (p->rate <= PKVRT_MAX_RATE || isinf(p->rate))))
 		return pkvrt_why(why, why_len, -EINVAL, "a rate of %g: not 0, %g to %g, or inf",
 				 p->rate, PKVRT_MIN_RATE, PKVRT_MAX_RATE);
 	if (p->shared_prefix_tokens > PKVRT_MAX_TOKENS)

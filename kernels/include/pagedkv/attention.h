@@ -41,7 +41,7 @@ struct pkv_attention {
 	const float *q;			/* [nr_tokens][nr_q_heads][head_dim], see q_row_floats */
 	uint64_t q_row_floats;		/* floats from one token of q to the next */
 	float *out;			/* [nr_tokens][nr_q_heads][head_dim], contiguous */
-	float *lse;			/* [nr_tokens][nr_q_heads] log-sum-exp of the scores, or NULL */
+	float *lse;			/* [nr_tokens][nr_q_heads] log-sum-exp of scores, or NULL */
 };
 
 /**

@@ -175,7 +175,7 @@ bool pkv_tier_is_sane(const struct pkv_tier *t)
 		nr_free += pkv_tier_slot_is_free(t, bit);
 	for (level = 1; level < t->nr_levels; level++)
 		for (bit = 0; bit < level_bits(t, level); bit++)
-			if (!t->free[level - 1][bit] == test_bit(bit, t->free[level]))
+			if (!!t->free[level - 1][bit] != test_bit(bit, t->free[level]))
 				return false;
 	return nr_free == t->nr_free;
 }

@@ -336,6 +336,7 @@ static void write_block(struct pkvrt_disk *d, struct block *b)
 		.offset_bytes = PKVRT_FMT_BLOCK + off,
 		.buf = w->copy,
 		.len_bytes = PKVRT_FMT_BLOCK,
+		.urgent = 1,	/* much waits for it, and it is small */
 		.done = header_done,
 	};
 	d->stats.nr_header_writes++;

@@ -25,7 +25,7 @@
 
 #define NSEC			1000000000ull
 #define NEVER			UINT64_MAX
-#define DEFAULT_MOVES		256u
+#define DEFAULT_MOVES		512u
 #define MAX_MOVES		65536u
 #define DEFAULT_STAGING_BYTES	((size_t)64 << 20)
 #define MIN_STAGING		4u

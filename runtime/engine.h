@@ -29,7 +29,7 @@ struct pkvrt_engine_params {
 	uint64_t page_bytes;		/* of the class; with a disk a multiple of PKVRT_DISK_ALIGN */
 	struct pkvrt_device device;
 	struct pkvrt_disk *disk;	/* NULL: none. The engine's from a successful create on. */
-	unsigned int max_moves;		/* in flight; 0 is 256 */
+	unsigned int max_moves;		/* in flight; 0 is 512 */
 	size_t staging_bytes;		/* for pages between device and disk; 0 is 64 MiB */
 	uint64_t timeout_ns;		/* of a move, from its fetch; 0 is 10 s */
 	int host_node;			/* where the pool's host memory goes: node or PKVRT_NODE_* */

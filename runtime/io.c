@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
- * Requests wait in @pending (as queued), then in @staged (a sorted batch of them), then share a
- * command with their neighbours. There are queue_depth commands; a command is in the kernel
+ * Requests wait in @urgent, or in @pending (as queued) and then in @staged (a sorted batch of
+ * them), then share a command with their neighbours. There are queue_depth commands; a command is in the kernel
  * exactly while CMD_INFLIGHT, and its slot is not reused before the kernel has given it back,
  * however late that is.
  *
- * Invariant: every request is in pending, in staged, or on one command's list, and leaves that
- * place through release_req() alone.
+ * Invariant: every request is in urgent, pending, staged, on one command's list, or in finished, and
+ * ends through release_req() alone.
  */
 #include "io.h"
 
@@ -25,7 +25,6 @@
 #define MAX_IOV		64u
 #define MAX_STAGED	1024u
 #define MAX_RETRIES	64u
-#define LARGE_BYTES	(256u << 10)	/* a callback over so much takes its time */
 #define CHUNK_SHIFT	30		/* the kernel takes 1 GiB in one registered buffer */
 #define MAX_CHUNKS	1024u
 #define NSEC		1000000000ull
@@ -51,7 +50,6 @@ struct cmd {
 	unsigned int nr_iov;
 	uint64_t offset_bytes;		/* where that goes */
 	uint64_t left_bytes;
-	uint64_t total_bytes;
 	uint64_t serial;
 	unsigned int retries;
 	int late;			/* nobody waits for the result any more */
@@ -85,7 +83,8 @@ struct pkvrt_io {
 	unsigned int nr_used;		/* commands not free */
 	unsigned int nr_ready;		/* of those, CMD_READY */
 
-	struct pkvrt_io_list pending;
+	struct pkvrt_io_list urgent, pending;
+	struct pkvrt_io_list finished;	/* back from the kernel, callbacks yet to run */
 	struct pkvrt_io_req *staged[MAX_STAGED];
 	unsigned int staged_first, staged_end;
 
@@ -148,24 +147,24 @@ static void free_cmd(struct pkvrt_io *io, struct cmd *cmd)
 	io->nr_used--;
 }
 
-static void issue(struct pkvrt_io *io);
-static int submit(struct pkvrt_io *io);
-
+/* The requests wait on @finished for their callbacks: first the disk gets new work. */
 static void finish_cmd(struct pkvrt_io *io, struct cmd *cmd, int res)
 {
-	struct pkvrt_io_list reqs = TAILQ_HEAD_INITIALIZER(reqs);
 	struct pkvrt_io_req *req;
 
-	TAILQ_CONCAT(&reqs, &cmd->reqs, link);
+	TAILQ_FOREACH(req, &cmd->reqs, link)
+		req->res = res;
+	TAILQ_CONCAT(&io->finished, &cmd->reqs, link);
 	free_cmd(io, cmd);
-	/* The disk first: callers look at what they get, and checksum it. */
-	if (cmd->total_bytes >= LARGE_BYTES) {
-		issue(io);
-		submit(io);
-	}
-	while ((req = TAILQ_FIRST(&reqs))) {
-		TAILQ_REMOVE(&reqs, req, link);
-		release_req(io, req, res);
+}
+
+static void run_finished(struct pkvrt_io *io)
+{
+	struct pkvrt_io_req *req;
+
+	while ((req = TAILQ_FIRST(&io->finished))) {
+		TAILQ_REMOVE(&io->finished, req, link);
+		release_req(io, req, req->res);
 	}
 }
 
@@ -418,7 +417,7 @@ static int req_order(const void *a, const void *b)
 	const struct pkvrt_io_req *y = *(struct pkvrt_io_req *const *)b;
 
 	if (x->kind != y->kind)
-		return x->kind < y->kind ? 1 : -1;	/* SYNC first */
+		return x->kind < y->kind ? -1 : 1;
 	if (x->offset_bytes != y->offset_bytes)
 		return x->offset_bytes < y->offset_bytes ? -1 : 1;
 	return 0;
@@ -461,18 +460,16 @@ static void add_req(struct cmd *cmd, struct pkvrt_io_req *req)
 	if (req->kind == PKVRT_IO_SYNC)
 		return;
 	cmd->left_bytes += req->len_bytes;
-	cmd->total_bytes += req->len_bytes;
 	if (last && (char *)last->iov_base + last->iov_len == (char *)req->buf)
 		last->iov_len += req->len_bytes;
 	else
 		cmd->iov[cmd->nr_iov++] = (struct iovec){ req->buf, req->len_bytes };
 }
 
-static struct cmd *build_cmd(struct pkvrt_io *io)
+static struct cmd *build_cmd(struct pkvrt_io *io, struct pkvrt_io_req *req)
 {
-	struct pkvrt_io_req *req = io->staged[io->staged_first++];
 	struct cmd *cmd = io->free_cmds;
-	int alone = req->alone;
+	int alone = req->alone || req->urgent || req->kind == PKVRT_IO_SYNC;
 
 	io->free_cmds = cmd->next_free;
 	io->nr_used++;
@@ -482,11 +479,10 @@ static struct cmd *build_cmd(struct pkvrt_io *io)
 	cmd->nr_reqs = 0;
 	cmd->nr_iov = 0;
 	cmd->left_bytes = 0;
-	cmd->total_bytes = 0;
 	cmd->retries = 0;
 	cmd->late = 0;
 	add_req(cmd, req);
-	while (!alone && cmd->nr_iov && io->staged_first < io->staged_end &&
+	while (!alone && io->staged_first < io->staged_end &&
 	       may_join(io, cmd, io->staged[io->staged_first])) {
 		add_req(cmd, io->staged[io->staged_first++]);
 		io->stats.nr_merged++;
@@ -494,14 +490,29 @@ static struct cmd *build_cmd(struct pkvrt_io *io)
 	return cmd;
 }
 
+/* The next to be issued, off its list; NULL when there is none. */
+static struct pkvrt_io_req *next_req(struct pkvrt_io *io)
+{
+	struct pkvrt_io_req *req = TAILQ_FIRST(&io->urgent);
+
+	if (req) {
+		TAILQ_REMOVE(&io->urgent, req, link);
+		return req;
+	}
+	if (io->staged_first == io->staged_end)
+		stage(io);
+	return io->staged_first == io->staged_end ? NULL : io->staged[io->staged_first++];
+}
+
 static void issue(struct pkvrt_io *io)
 {
+	struct pkvrt_io_req *req;
+
 	while (io->free_cmds && !io->closing) {
-		if (io->staged_first == io->staged_end)
-			stage(io);
-		if (io->staged_first == io->staged_end)
+		req = next_req(io);
+		if (!req)
 			return;
-		restart_cmd(io, build_cmd(io));
+		restart_cmd(io, build_cmd(io, req));
 	}
 }
 
@@ -553,10 +564,24 @@ static void expire_cmd(struct pkvrt_io *io, struct cmd *cmd, uint64_t now)
 	}
 }
 
+static void expire_list(struct pkvrt_io *io, struct pkvrt_io_list *list,
+			struct pkvrt_io_list *late, uint64_t now)
+{
+	struct pkvrt_io_req *req, *next;
+
+	for (req = TAILQ_FIRST(list); req; req = next) {
+		next = TAILQ_NEXT(req, link);
+		if (!is_late(io, req, now))
+			continue;
+		TAILQ_REMOVE(list, req, link);
+		TAILQ_INSERT_TAIL(late, req, link);
+	}
+}
+
 static void expire_queued(struct pkvrt_io *io, uint64_t now)
 {
 	struct pkvrt_io_list late = TAILQ_HEAD_INITIALIZER(late);
-	struct pkvrt_io_req *req, *next;
+	struct pkvrt_io_req *req;
 	unsigned int i, kept = io->staged_first;
 
 	for (i = io->staged_first; i < io->staged_end; i++) {
@@ -566,13 +591,8 @@ static void expire_queued(struct pkvrt_io *io, uint64_t now)
 			io->staged[kept++] = io->staged[i];
 	}
 	io->staged_end = kept;
-	for (req = TAILQ_FIRST(&io->pending); req; req = next) {
-		next = TAILQ_NEXT(req, link);
-		if (!is_late(io, req, now))
-			continue;
-		TAILQ_REMOVE(&io->pending, req, link);
-		TAILQ_INSERT_TAIL(&late, req, link);
-	}
+	expire_list(io, &io->urgent, &late, now);
+	expire_list(io, &io->pending, &late, now);
 	while ((req = TAILQ_FIRST(&late))) {
 		TAILQ_REMOVE(&late, req, link);
 		release_req(io, req, -ETIMEDOUT);
@@ -670,9 +690,14 @@ int pkvrt_io_poll(struct pkvrt_io *io)
 	if (ret)
 		return ret;
 	take_completions(io);
-	expire(io);
 	issue(io);
 	ret = submit(io);
+	run_finished(io);
+	expire(io);
+	run_finished(io);
+	issue(io);
+	if (!ret)
+		ret = submit(io);
 	return ret ? ret : (int)io->nr_events;
 }
 
@@ -742,7 +767,8 @@ void pkvrt_io_queue(struct pkvrt_io *io, struct pkvrt_io_req *req)
 	req->alone = 0;
 	io->nr_pending++;
 	note_deadline(io, req);
-	TAILQ_INSERT_TAIL(&io->pending, req, link);
+	TAILQ_INSERT_TAIL(req->urgent || req->kind == PKVRT_IO_SYNC ? &io->urgent : &io->pending,
+			  req, link);
 }
 
 void pkvrt_io_unhang(struct pkvrt_io *io)
@@ -845,7 +871,9 @@ int pkvrt_io_create(struct pkvrt_io **out, const struct pkvrt_io_params *p)
 	io->align_bytes = p->align_bytes ? p->align_bytes : 1;
 	io->hooks = p->hooks;
 	io->next_deadline_ns = NEVER;
+	TAILQ_INIT(&io->urgent);
 	TAILQ_INIT(&io->pending);
+	TAILQ_INIT(&io->finished);
 	io->cmds = calloc(io->depth, sizeof(io->cmds[0]));
 	if (!io->cmds)
 		goto free;
@@ -869,14 +897,8 @@ static void cancel_queued(struct pkvrt_io *io)
 {
 	struct pkvrt_io_req *req;
 
-	for (;;) {
-		if (io->staged_first == io->staged_end)
-			stage(io);
-		if (io->staged_first == io->staged_end)
-			return;
-		req = io->staged[io->staged_first++];
+	while ((req = next_req(io)))
 		release_req(io, req, -ECANCELED);
-	}
 }
 
 static void cancel_used(struct pkvrt_io *io)
@@ -914,6 +936,7 @@ unsigned int pkvrt_io_destroy(struct pkvrt_io *io, uint64_t grace_ns)
 	io->next_deadline_ns = NEVER;
 	while (io->nr_used && !submit(io)) {
 		take_completions(io);
+		run_finished(io);
 		cancel_queued(io);
 		if (!io->nr_used || pkvrt_now_ns() >= until || sleep_until(io, until))
 			break;
@@ -924,6 +947,7 @@ unsigned int pkvrt_io_destroy(struct pkvrt_io *io, uint64_t grace_ns)
 	for (i = 0; i < io->depth; i++)
 		if (io->cmds[i].state != CMD_FREE)
 			finish_cmd(io, &io->cmds[i], -ECANCELED);
+	run_finished(io);
 	cancel_queued(io);
 	free(io->cmds);
 	free(io);

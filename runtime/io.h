@@ -33,11 +33,13 @@ struct pkvrt_io_req {
 	void *buf;
 	uint32_t len_bytes;	/* > 0 unless SYNC */
 	uint64_t deadline_ns;	/* absolute CLOCK_MONOTONIC; 0 is never */
+	int urgent;		/* before all that is not; a SYNC always is */
 	void (*done)(struct pkvrt_io_req *req, int res);	/* 0 or -errno */
 	void (*released)(struct pkvrt_io_req *req);		/* may be NULL */
 
 	/* private to io.c */
 	TAILQ_ENTRY(pkvrt_io_req) link;
+	int res;
 	int is_done;
 	int alone;		/* not to be merged */
 };

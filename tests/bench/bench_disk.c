@@ -19,10 +19,11 @@
 #include "diskfmt.h"
 
 #define TOTAL_BYTES	((uint64_t)4 << 30)
-#define WINDOW_BYTES	((uint64_t)256 << 20)	/* pages under way, at most ... */
+#define WINDOW_BYTES	((uint64_t)512 << 20)	/* pages under way, at most ... */
 #define WINDOW_PAGES	512u			/* ... of which so many */
 #define DEPTH		64u
-#define NR_TURNS	5
+#define FLUSH_BYTES	((uint64_t)128 << 20)	/* the disk's default */
+#define NR_TURNS	3
 #define SEC		1000000000ull
 
 enum pass { PASS_SWAP_OUT, PASS_SWAP_IN, PASS_STORE, NR_PASSES };
@@ -83,11 +84,12 @@ static double run_pass(struct bench *b, enum pkvrt_disk_kind kind)
 }
 
 /*
+ * @nr_sync: pages after which fio flushes, 0 never.
  * GB/s of fio over the data area of the image; 0 when there is no fio. At its best: from huge
  * pages, as our arena is (small ones halve it: more segments a request), and without the work of
  * scrambling what it writes.
  */
-static double run_fio(struct bench *b, int write)
+static double run_fio(struct bench *b, int write, uint64_t nr_sync)
 {
 	const char *dir = write ? "write" : "read";
 	uint64_t data = 0, total;
@@ -98,10 +100,11 @@ static double run_fio(struct bench *b, int write)
 
 	pkvrt_fmt_layout(b->page_bytes, b->nr_pages, &data, &total);
 	snprintf(cmd, sizeof(cmd),
-		 "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 fio --name=x --scramble_buffers=0 --filename='%s' --rw=%s --ioengine=io_uring --direct=1 --fixedbufs "
-		 "--registerfiles --iodepth=%u --bs=%" PRIu64 " --offset=%" PRIu64 " --size=%" PRIu64
-		 " --allow_file_create=0 --overwrite=1 --output-format=json 2>/dev/null",
-		 b->path, dir, DEPTH, b->page_bytes, data, b->nr_pages * b->page_bytes);
+		 "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 fio --name=x --scramble_buffers=0 "
+		 "--filename='%s' --rw=%s --ioengine=io_uring --direct=1 --fixedbufs --registerfiles "
+		 "--iodepth=%u --bs=%" PRIu64 " --offset=%" PRIu64 " --size=%" PRIu64 " --fdatasync=%"
+		 PRIu64 " --allow_file_create=0 --overwrite=1 --output-format=json 2>/dev/null",
+		 b->path, dir, DEPTH, b->page_bytes, data, b->nr_pages * b->page_bytes, nr_sync);
 	f = popen(cmd, "r");
 	if (!f)
 		return 0;
@@ -151,12 +154,12 @@ static int take_turn(struct bench *b, int turn, enum pass pass, double *ours, do
 	};
 
 	if (turn % 2)
-		*fio = run_fio(b, pass != PASS_SWAP_IN);
+		*fio = run_fio(b, pass != PASS_SWAP_IN, 0);
 	*ours = run_pass(b, kinds[pass]);
 	if (*ours < 0)
 		return (int)*ours;
 	if (turn % 2 == 0)
-		*fio = run_fio(b, pass != PASS_SWAP_IN);
+		*fio = run_fio(b, pass != PASS_SWAP_IN, 0);
 	return 0;
 }
 
@@ -165,7 +168,7 @@ static int measure(struct bench *b)
 	static const char *const names[NR_PASSES] = {
 		"swap-out", "swap-in", "swap-out, published",
 	};
-	double ours[NR_PASSES][NR_TURNS], fio[NR_PASSES][NR_TURNS], speed;
+	double ours[NR_PASSES][NR_TURNS], fio[NR_PASSES][NR_TURNS], durable[NR_TURNS], speed;
 	int turn, pass, ret;
 
 	/* The first writes find unwritten blocks; that is the filesystem's speed, not ours. */
@@ -175,11 +178,16 @@ static int measure(struct bench *b)
 	for (turn = 0; turn < NR_TURNS; turn++) {
 		ret = take_turn(b, turn, PASS_STORE, &ours[PASS_STORE][turn],
 				&fio[PASS_STORE][turn]);
+		/* What the same durability costs fio. */
+		durable[turn] = run_fio(b, 1, FLUSH_BYTES / b->page_bytes);
+		/* Withdraws the headers: once over a published page, from then on it is plain. */
+		if (!ret && run_pass(b, PKVRT_DISK_SWAP_OUT) < 0)
+			ret = -EIO;
 		if (!ret)
 			ret = take_turn(b, turn, PASS_SWAP_OUT, &ours[PASS_SWAP_OUT][turn],
 					&fio[PASS_SWAP_OUT][turn]);
 		/* What fio wrote last would be wrong pages to the loads. */
-		if (!ret && run_pass(b, PKVRT_DISK_SWAP_OUT) < 0)
+		if (!ret && turn % 2 == 0 && run_pass(b, PKVRT_DISK_SWAP_OUT) < 0)
 			ret = -EIO;
 		if (!ret)
 			ret = take_turn(b, turn, PASS_SWAP_IN, &ours[PASS_SWAP_IN][turn],
@@ -189,6 +197,7 @@ static int measure(struct bench *b)
 	}
 	for (pass = 0; pass < NR_PASSES; pass++)
 		print(b, names[pass], ours[pass], fio[pass]);
+	print(b, "swap-out, published, fio flushing", ours[PASS_STORE], durable);
 	return 0;
 }
 

@@ -385,7 +385,7 @@ static void test_late_reads_end(void **state)
 	struct pkvrt_engine_stats s;
 	unsigned int i;
 
-	f->timeout_ns = SEC / 2;
+	f->timeout_ns = SEC;
 	start(f);
 	make_all(f);
 	atomic_store(&f->faults.fault, PKVRT_FAULT_HANG);
@@ -414,7 +414,7 @@ static void test_hanging_disk_is_given_up(void **state)
 	unsigned int i;
 	int ret;
 
-	f->timeout_ns = SEC / 20;
+	f->timeout_ns = 3 * SEC / 2;
 	start(f);
 	make_all(f);
 	atomic_store(&f->faults.fault, PKVRT_FAULT_HANG);

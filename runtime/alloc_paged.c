@@ -319,42 +319,59 @@ static int paged_publish(struct pkvrt_alloc *a, const struct pkvrt_named *items,
 	return pagedkv_publish(b->pool, b->names, nr);
 }
 
-/* Run what is planned, here and now. 1 when there was something. */
+/* Run what is planned, here and now. 1 when any of it went well. */
 static int run_moves(struct alloc_paged *b)
 {
 	struct pagedkv_move moves[MOVES_AT_ONCE];
 	struct pagedkv_commit commits[MOVES_AT_ONCE];
 	int nr = pagedkv_moves_fetch(b->pool, moves, MOVES_AT_ONCE);
+	bool went_well = false;
 	int err;
 
-	for (int i = 0; i < nr; i++)
+	for (int i = 0; i < nr; i++) {
 		commits[i] = (struct pagedkv_commit){
 			.id = moves[i].id,
 			.status = b->move(b->ctx, &moves[i]),
 		};
+		went_well |= !commits[i].status;
+	}
 	if (nr <= 0)
 		return nr;
 	err = pagedkv_moves_commit(b->pool, commits, (uint32_t)nr);
-	return err ? err : 1;
+	return err ? err : went_well;
 }
 
+/* Moves that have ended well, of any kind. */
+static uint64_t nr_committed(const struct pagedkv_stats *st)
+{
+	uint64_t nr = 0;
+
+	for (int from = 0; from < PAGEDKV_NR_TIERS; from++)
+		for (int to = 0; to < PAGEDKV_NR_TIERS; to++)
+			nr += st->moves[from][to];
+	return nr;
+}
+
+/* A failed move is no progress: who waits for room would wait for ever. */
 static int paged_wait(struct pkvrt_alloc *a, uint64_t timeout_ns)
 {
 	struct alloc_paged *b = self(a);
-	struct pagedkv_stats st;
+	struct pagedkv_stats before, after;
 	int err;
 
 	if (b->move)
 		return run_moves(b);
 	if (!timeout_ns)
 		return 0;
-	err = get_stats(b, &st);
-	if (err || !st.nr_moves)
+	err = get_stats(b, &before);
+	if (err || !before.nr_moves)
 		return err;
 	err = pagedkv_moves_wait(b->pool, timeout_ns);
 	if (err == -ETIMEDOUT)
 		return 0;
-	return err ? err : 1;
+	if (!err)
+		err = get_stats(b, &after);
+	return err ? err : nr_committed(&after) != nr_committed(&before);
 }
 
 static void paged_destroy(struct pkvrt_alloc *a)

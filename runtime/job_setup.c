@@ -13,9 +13,13 @@
 #define STOP_GRACE_NS	1000000000u
 #define LENGTHS_PAGE	64u		/* bytes of a page that has no contents */
 #define LENGTHS_VOCAB	32000u
-#define LENGTHS_STEP_NS	20000000u	/* as a 13-billion model on one large GPU, roughly */
+
+/* Virtual time and costs are roughly those of the paper's 13-billion model on one large GPU. */
+#define LENGTHS_STEP_NS	20000000u
 #define LENGTHS_TOKEN_NS 50000u
+#define LENGTHS_TOKEN_BYTES 819200u	/* of K and V: 40 layers of 5120, bf16 */
 #define LENGTHS_SWAP	25e9		/* bytes/s */
+
 #define COST_TOKENS	64u		/* of the chunk that recompute is measured with */
 
 static int fail(struct pkvrt_job *j, int err, const char *what)
@@ -256,6 +260,8 @@ int pkvrt_job_setup(struct pkvrt_job *j)
 		return pkvrt_why(j->why, j->why_len, -EINVAL,
 				 "the model has no pages of %u tokens", p->page_tokens);
 	if (p->lengths_only) {
+		j->page_bytes = (uint64_t)p->page_tokens * LENGTHS_TOKEN_BYTES;
+		j->cost.page_bytes = j->page_bytes;
 		j->lengths = (struct pkvrt_lengths){
 			.step_ns = LENGTHS_STEP_NS,
 			.token_ns = LENGTHS_TOKEN_NS,

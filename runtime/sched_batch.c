@@ -37,6 +37,7 @@ void pkvrt_sched_plan_group(struct pkvrt_sched *s, struct pkvrt_group *g, uint32
 	for (uint32_t i = 0; i < nr_live; i++) {
 		uint32_t ready = ready_tokens(g, i);
 
+		g->seqs[i].take = 0;
 		sum = ready > UINT32_MAX - sum ? UINT32_MAX : sum + ready;
 	}
 	if (sum <= nr_live && sum > *budget)

@@ -155,12 +155,27 @@ static bool prefers_swap(struct pkvrt_sched *s, const struct pkvrt_group *g, uin
 	return pkvrt_cost_prefers_swap(&s->p.cost, nr_pages, tokens);
 }
 
+/*
+ * Room that was made for tokens and never written is given back first: pages learn that they
+ * are written to when room is made, and a copy of them may be elsewhere by the time they are.
+ */
 static int go_cold(struct pkvrt_sched *s, struct pkvrt_group *g)
 {
 	int err = 0;
 
-	for (uint32_t i = 0; i < pkvrt_group_nr_live(g) && !err; i++)
-		err = s->alloc->ops->cold(s->alloc, &g->seqs[i].kv);
+	for (uint32_t i = 0; i < pkvrt_group_nr_live(g) && !err; i++) {
+		struct pkvrt_seq *q = &g->seqs[i];
+		struct pkvrt_alloc_op op = {
+			.type = PKVRT_OP_TRUNCATE,
+			.kv = &q->kv,
+			.arg = q->nr_computed,
+		};
+
+		if (q->kv.len > q->nr_computed)
+			err = pkvrt_sched_apply(s, &op, 1);
+		if (!err)
+			err = s->alloc->ops->cold(s->alloc, &q->kv);
+	}
 	drop_takes(g);
 	set_state(s, g, PKVRT_GROUP_SWAPPED);
 	return err;
@@ -170,16 +185,18 @@ static int go_cold(struct pkvrt_sched *s, struct pkvrt_group *g)
 static int preempt(struct pkvrt_sched *s, struct pkvrt_group *g)
 {
 	/* While it loads, its block tables are old: what it had before still counts. */
-	uint32_t nr_pages = g->state == PKVRT_GROUP_LOADING ? g->nr_unique_pages :
-			    nr_unique_pages(s, g);
+	bool loads = g->state == PKVRT_GROUP_LOADING;
+	uint32_t nr_pages = loads ? g->nr_unique_pages : nr_unique_pages(s, g);
+	int err;
 
 	if (!prefers_swap(s, g, nr_pages)) {
 		s->m->nr_recompute_preempts++;
 		return pkvrt_sched_restart(s, g);
 	}
-	g->nr_unique_pages = nr_pages;
 	s->m->nr_swap_preempts++;
-	return go_cold(s, g);
+	err = go_cold(s, g);
+	g->nr_unique_pages = loads ? nr_pages : nr_unique_pages(s, g);
+	return err;
 }
 
 /* A group can't grow: make the last one give way. That may be the group itself. */
@@ -246,6 +263,8 @@ int pkvrt_sched_mend(struct pkvrt_sched *s, struct pkvrt_group *g)
 	if (ret < 0)
 		return ret;
 	if (ret == PKVRT_KV_BROKEN) {
+		if (op.arg > q->nr_computed)
+			op.arg = q->nr_computed;
 		ret = pkvrt_sched_apply(s, &op, 1);
 		if (ret)
 			return ret;

@@ -15,27 +15,37 @@
 #define BUDGET_TOKENS	2560u
 #define NR_DRAWN	20000u
 
-int memory_workload(struct pkvrt_workload **out, uint32_t nr_drawn)
+static int create(struct pkvrt_workload **out, const char *trace, uint32_t nr)
 {
-	const char *dir = getenv("PAGEDKV_TRACES");
-	char path[4096], why[PKVRT_WHY_LEN];
+	char why[PKVRT_WHY_LEN];
 	struct pkvrt_workload_params p = {
-		.nr_requests = nr_drawn,
+		.trace = trace,
+		.nr_requests = nr,
 		.seed = 1,
 		.rate = INFINITY,
 		.max_total_tokens = MAX_TOKENS,
 	};
-	int err;
+	int err = pkvrt_workload_create(out, &p, why, sizeof(why));
 
-	snprintf(path, sizeof(path), "%s/sharegpt_lengths.csv", dir ? dir : "../shared/traces");
-	if (!access(path, R_OK))
-		p.trace = path;
-	else if (!nr_drawn)
-		p.nr_requests = NR_DRAWN;
-	err = pkvrt_workload_create(out, &p, why, sizeof(why));
 	if (err)
 		fprintf(stderr, "%s\n", why);
 	return err;
+}
+
+int memory_draw(struct pkvrt_workload **out, uint32_t nr)
+{
+	return create(out, NULL, nr);
+}
+
+int memory_workload(struct pkvrt_workload **out, uint32_t nr)
+{
+	const char *dir = getenv("PAGEDKV_TRACES");
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/sharegpt_lengths.csv", dir ? dir : "../shared/traces");
+	if (!access(path, R_OK))
+		return create(out, path, nr);
+	return create(out, NULL, nr ? nr : NR_DRAWN);
 }
 
 int memory_run(const struct pkvrt_workload *w, enum pkvrt_policy policy, uint32_t nr_seqs,

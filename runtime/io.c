@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
  * Requests wait in @urgent, or in @pending (as queued) and then in @staged (a sorted batch of
- * them), then share a command with their neighbours. There are queue_depth commands; a command is in the kernel
- * exactly while CMD_INFLIGHT, and its slot is not reused before the kernel has given it back,
- * however late that is.
+ * them), then share a command with their neighbours. There are queue_depth commands; a command is
+ * in the kernel exactly while CMD_INFLIGHT, and its slot is not reused before the kernel has given
+ * it back, however late that is.
  *
- * Invariant: every request is in urgent, pending, staged, on one command's list, or in finished, and
- * ends through release_req() alone.
+ * Invariant: every request is in urgent, pending or staged, on one command's list, or in finished,
+ * and ends through release_req() alone.
  */
 #include "io.h"
 

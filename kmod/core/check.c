@@ -183,6 +183,7 @@ static bool check_pages(struct walk *w)
 static bool check_list(struct walk *w, const struct pkv_page_list *l, u32 flag, u32 tier, u32 prio)
 {
 	u32 id = l->head, prev = PKV_NONE, n = 0;
+	bool scanned = true;
 
 	while (id != PKV_NONE) {
 		const struct pkv_page *p = &w->c->pages[id];
@@ -193,10 +194,15 @@ static bool check_list(struct walk *w, const struct pkv_page_list *l, u32 flag, 
 		CHECK(flag != PKV_PAGE_IDLE ||
 		      (pkv_page_fastest(p) == tier && pkv_page_priority(p) == prio),
 		      "a page is on another tier's or priority's list");
+		scanned &= id != l->scan;
+		CHECK(flag != PKV_PAGE_IDLE || !scanned ||
+		      !(pkv_page_cached(p) || pkv_page_has_slower(p, tier)),
+		      "a page that can be dropped was passed over");
 		prev = id;
 		id = p->next;
 	}
 	CHECK(n == l->nr && l->tail == prev, "a list is shorter than its count");
+	CHECK(scanned == (l->scan == PKV_NONE), "a list's scan stands outside of it");
 	return true;
 }
 

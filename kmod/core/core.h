@@ -136,6 +136,7 @@ struct pkv_page_list {
 	__u32 head;
 	__u32 tail;
 	__u32 nr;
+	__u32 scan;	/* LRU: no page before it can be dropped without a move */
 };
 
 /* A set of free slots: a bitmap with two levels of summary (tier.c). */
@@ -184,6 +185,9 @@ struct pkv_class;
  * @idle: @page lost its last hold; its fastest copy is in @tier
  * @busy: @page is held again, freed, or about to change tiers
  * @victim: next candidate after @prev (PKV_NONE: the first), or PKV_NONE
+ * @droppable: the next page that can leave @tier without a move, because it is
+ *	only cached or has a slower copy, or PKV_NONE. Both are settled while a
+ *	page is busy; an idle one may only lose its slower copy
  *
  * Called under the pool lock; may not allocate. The default is LRU within
  * priorities (lru.c).
@@ -193,6 +197,7 @@ struct pkv_policy {
 	void (*idle)(struct pkv_class *c, __u32 page, __u32 tier);
 	void (*busy)(struct pkv_class *c, __u32 page, __u32 tier);
 	__u32 (*victim)(struct pkv_class *c, __u32 tier, __u32 prev);
+	__u32 (*droppable)(struct pkv_class *c, __u32 tier);
 };
 
 extern const struct pkv_policy pkv_policy_lru;

@@ -44,6 +44,15 @@ static inline bool pkv_page_cached(const struct pkv_page *p)
 	return (p->flags & PKV_PAGE_INDEXED) && !p->refs;
 }
 
+/* Is there a copy of it below @tier? */
+static inline bool pkv_page_has_slower(const struct pkv_page *p, u32 tier)
+{
+	while (++tier < PKV_NR_TIERS)
+		if (p->slot[tier] != PKV_NONE)
+			return true;
+	return false;
+}
+
 /* tier.c: which slots are free */
 int pkv_tier_init(struct pkv_tier *t, u32 nr_slots, u32 low, u32 high);
 void pkv_tier_exit(struct pkv_tier *t);

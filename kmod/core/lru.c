@@ -16,12 +16,20 @@ static struct pkv_page_list *list_of(struct pkv_class *c, u32 page, u32 tier)
 
 static void lru_idle(struct pkv_class *c, u32 page, u32 tier)
 {
-	pkv_list_add_tail(c, list_of(c, page, tier), page);
+	struct pkv_page_list *l = list_of(c, page, tier);
+
+	pkv_list_add_tail(c, l, page);
+	if (l->scan == PKV_NONE)
+		l->scan = page;
 }
 
 static void lru_busy(struct pkv_class *c, u32 page, u32 tier)
 {
-	pkv_list_del(c, list_of(c, page, tier), page);
+	struct pkv_page_list *l = list_of(c, page, tier);
+
+	if (l->scan == page)
+		l->scan = c->pages[page].next;
+	pkv_list_del(c, l, page);
 }
 
 static u32 lru_victim(struct pkv_class *c, u32 tier, u32 prev)
@@ -39,9 +47,33 @@ static u32 lru_victim(struct pkv_class *c, u32 tier, u32 prev)
 	return PKV_NONE;
 }
 
+/*
+ * The pages of one preempted sequence may stand before any that can be
+ * dropped, so the search goes on where the last one ended. It passes each page
+ * once: what can't be dropped stays so for as long as it is listed.
+ */
+static u32 lru_droppable(struct pkv_class *c, u32 tier)
+{
+	u32 priority;
+
+	for (priority = 0; priority < PKV_NR_PRIORITIES; priority++) {
+		struct pkv_page_list *l = &c->tiers[tier].idle[priority];
+
+		while (l->scan != PKV_NONE) {
+			const struct pkv_page *p = &c->pages[l->scan];
+
+			if (pkv_page_cached(p) || pkv_page_has_slower(p, tier))
+				return l->scan;
+			l->scan = p->next;
+		}
+	}
+	return PKV_NONE;
+}
+
 const struct pkv_policy pkv_policy_lru = {
 	.name = "lru",
 	.idle = lru_idle,
 	.busy = lru_busy,
 	.victim = lru_victim,
+	.droppable = lru_droppable,
 };

@@ -17,7 +17,7 @@
 
 #include "internal.h"
 
-/* How many pages a look for a spare copy, or background reclaim, may pass over. */
+/* How many pages a look for a spare copy may pass over. */
 #define SCAN	64
 
 /* ------------------------------------------------------------ descriptors */
@@ -382,37 +382,26 @@ static void drop_cached(struct pkv_class *c, u32 id)
 	c->pool->counters.drops++;
 }
 
-/* Give up an idle page's copy in @tier if that needs no move. */
-static bool drop_lower_or_cached(struct pkv_class *c, u32 id, u32 tier, bool cached)
+static void drop(struct pkv_class *c, u32 id, u32 tier)
 {
-	struct pkv_page *p = &c->pages[id];
-	u32 lower;
-
-	for (lower = tier + 1; lower < PKV_NR_TIERS; lower++) {
-		if (p->slot[lower] == PKV_NONE)
-			continue;
-		pkv_page_unlist(c, id);
-		pkv_page_drop_copy(c, id, tier);
-		pkv_page_settle(c, id);
-		return true;
+	if (!pkv_page_has_slower(&c->pages[id], tier)) {
+		drop_cached(c, id);
+		return;
 	}
-	if (!cached || !pkv_page_cached(p))
-		return false;
-	drop_cached(c, id);
-	return true;
+	pkv_page_unlist(c, id);
+	pkv_page_drop_copy(c, id, tier);
+	pkv_page_settle(c, id);
 }
 
+/* Give up a copy in @tier that needs no move. */
 static bool drop_any(struct pkv_class *c, u32 tier)
 {
-	u32 id = c->policy->victim(c, tier, PKV_NONE);
-	u32 n;
+	u32 id = c->policy->droppable(c, tier);
 
-	for (n = 0; id != PKV_NONE && n < SCAN; n++) {
-		if (drop_lower_or_cached(c, id, tier, true))
-			return true;
-		id = c->policy->victim(c, tier, id);
-	}
-	return false;
+	if (id == PKV_NONE)
+		return false;
+	drop(c, id, tier);
+	return true;
 }
 
 /*
@@ -441,20 +430,23 @@ static u32 room_below(struct pkv_class *c, u32 tier)
 
 enum evicted {
 	EVICTED,	/* the slot is free, or will be */
-	NOT_THIS,	/* this page has nowhere to go */
+	NOWHERE,	/* no room below, and nothing to drop */
 	NOT_NOW,	/* too many moves in flight */
 	NO_MEMORY,	/* for one more move */
 };
 
+/* Let page @id leave @tier, or another one that needs no room. */
 static enum evicted evict(struct pkv_class *c, u32 id, u32 tier)
 {
 	u32 dst;
 
-	if (drop_lower_or_cached(c, id, tier, false))
+	if (pkv_page_has_slower(&c->pages[id], tier)) {
+		drop(c, id, tier);
 		return EVICTED;
+	}
 	dst = room_below(c, tier);
 	if (dst == PKV_NONE)
-		return drop_lower_or_cached(c, id, tier, true) ? EVICTED : NOT_THIS;
+		return drop_any(c, tier) ? EVICTED : NOWHERE;
 	if (c->pool->nr_evictions >= c->pool->max_moves)
 		return NOT_NOW;
 	if (pkv_moves_reserve(c->pool, 1))
@@ -473,25 +465,18 @@ static bool is_short(const struct pkv_tier *t, u32 target)
 	return (u64)stay + target > t->limit;
 }
 
-/*
- * Evict from @tier until @target slots are free or about to be. Passes over at
- * most @scan pages that have nowhere to go. NOT_NOW and NO_MEMORY end it early.
- */
-static enum evicted reclaim(struct pkv_class *c, u32 tier, u32 target, u32 scan)
+/* Evict from @tier until @target slots are free or about to be. EVICTED, or what ended it. */
+static enum evicted reclaim(struct pkv_class *c, u32 tier, u32 target)
 {
 	struct pkv_tier *t = &c->tiers[tier];
 	enum evicted rc = EVICTED;
-	u32 id, next;
+	u32 id;
 
 	while (tier && is_short(t, target) && drop_spare(c, tier))
 		;
-	id = c->policy->victim(c, tier, PKV_NONE);
-	while (id != PKV_NONE && is_short(t, target)) {
-		next = c->policy->victim(c, tier, id);
-		rc = evict(c, id, tier);
-		if (rc == NOT_NOW || rc == NO_MEMORY || (rc == NOT_THIS && !scan--))
-			break;
-		id = next;
+	while (rc == EVICTED && is_short(t, target)) {
+		id = c->policy->victim(c, tier, PKV_NONE);
+		rc = id == PKV_NONE ? NOWHERE : evict(c, id, tier);
 	}
 	return rc;
 }
@@ -506,7 +491,7 @@ int pkv_make_room(struct pkv_class *c, u32 nr)
 		return 0;
 	if (nr > t->limit)
 		return -ENOSPC;
-	rc = reclaim(c, PKV_DEVICE, nr, U32_MAX);
+	rc = reclaim(c, PKV_DEVICE, nr);
 	if (pkv_tier_avail(t) >= nr)
 		return 0;
 	if (rc == NOT_NOW || !is_short(t, nr))
@@ -523,7 +508,7 @@ static void reclaim_class(struct pkv_class *c, bool always)
 		struct pkv_tier *t = &c->tiers[tier];
 
 		if (always || is_short(t, t->low))
-			reclaim(c, tier, t->high, SCAN);
+			reclaim(c, tier, t->high);
 	}
 }
 

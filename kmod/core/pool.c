@@ -49,6 +49,7 @@ static int class_init(struct pkv_class *c, struct pkv_pool *pool, u32 id,
 	c->free_page = PKV_NONE;
 	c->twins.head = PKV_NONE;
 	c->twins.tail = PKV_NONE;
+	c->twins.scan = PKV_NONE;
 	for (tier = 0; tier < PKV_NR_TIERS; tier++) {
 		c->nr_pages += p->nr_slots[tier];
 		rc = pkv_tier_init(&c->tiers[tier], p->nr_slots[tier], p->low[tier],

@@ -45,6 +45,7 @@ int pkv_tier_init(struct pkv_tier *t, u32 nr_slots, u32 low, u32 high)
 	for (i = 0; i < PKV_NR_PRIORITIES; i++) {
 		t->idle[i].head = PKV_NONE;
 		t->idle[i].tail = PKV_NONE;
+		t->idle[i].scan = PKV_NONE;
 	}
 	if (!nr_slots)
 		return 0;

@@ -213,9 +213,61 @@ static void test_lower_copy_needs_no_move(void **state)
 	rig_exit(&r);
 }
 
+static uint64_t long_seq(struct rig *r, uint32_t nr_pages)
+{
+	uint64_t seq = rig_seq(r, 0);
+
+	while (nr_pages) {
+		uint32_t nr = nr_pages < RIG_MAX_DELTAS ? nr_pages : RIG_MAX_DELTAS;
+
+		rig_append(r, seq, nr * RIG_PAGE_TOKENS);
+		nr_pages -= nr;
+	}
+	return seq;
+}
+
+/*
+ * Bug: cached pages behind the many pages of a preempted sequence were not looked for, on the
+ * host or on the device, and there was no space.
+ */
+static void test_cached_behind_many(void **state)
+{
+	uint64_t old, seq;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 100, 100, 0);
+	old = long_seq(&r, 90);
+	assert_int_equal(pkv_seq_cold(&r.pool, old), 0);
+	r.c->tiers[PKV_DEVICE].high = 100;
+	while (rig_nr_free(&r, PKV_DEVICE) < 100) {
+		pkv_moves_reclaim(&r.pool);
+		assert_int_not_equal(rig_settle(&r), 0);
+	}
+	rig_free(&r, rig_published(&r, 1, 10));
+	pkv_moves_reclaim(&r.pool);
+	rig_settle(&r);
+	r.c->tiers[PKV_DEVICE].high = 0;
+	/* the host: 90 pages of a sequence, then 10 that are only cached */
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 0);
+	assert_int_equal(r.c->nr_cached, 10);
+	seq = long_seq(&r, 99);
+	assert_int_equal(pkv_seq_cold(&r.pool, seq), 0);
+	rig_free(&r, rig_published(&r, 2, 1));
+	/* the device: 99 pages of a sequence, then one that is only cached */
+	seq = rig_seq(&r, 0);
+	assert_int_equal(rig_op(&r, seq, PKV_OP_APPEND, 11 * RIG_PAGE_TOKENS), -EAGAIN);
+	rig_settle(&r);
+	rig_append(&r, seq, 11 * RIG_PAGE_TOKENS);
+	assert_int_equal(rig_op(&r, seq, PKV_OP_APPEND, RIG_PAGE_TOKENS), -ENOSPC);
+	assert_int_equal(r.c->nr_cached, 0);
+	rig_exit(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cached_behind_many),
 		cmocka_unit_test(test_oldest_first),
 		cmocka_unit_test(test_use_makes_recent),
 		cmocka_unit_test(test_low_priority_first),

@@ -373,6 +373,8 @@ static void test_check_sees_damage(void **state)
 	SEEN(&r, c->tiers[PKV_DEVICE].free[0][0], 0);
 	SEEN(&r, c->tiers[PKV_DEVICE].idle[1].nr, 0);
 	SEEN(&r, c->tiers[PKV_DEVICE].idle[1].tail, PKV_NONE);
+	SEEN(&r, c->tiers[PKV_DEVICE].idle[1].scan, PKV_NONE);
+	SEEN(&r, c->tiers[PKV_DEVICE].idle[1].scan, (__u32)(held - c->pages));
 	SEEN(&r, s->len, 9);
 	SEEN(&r, s->nr_pages, 1);
 	SEEN(&r, s->table[0], s->table[1]);

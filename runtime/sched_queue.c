@@ -143,16 +143,13 @@ int pkvrt_sched_restart(struct pkvrt_sched *s, struct pkvrt_group *g)
 
 static bool prefers_swap(struct pkvrt_sched *s, const struct pkvrt_group *g, uint32_t nr_pages)
 {
-	uint64_t tokens = 0;
-
 	if (s->p.preempt == PKVRT_PREEMPT_RECOMPUTE ||
 	    s->alloc->ops->nr_swap_avail(s->alloc) < nr_pages)
 		return false;
-	if (s->p.preempt == PKVRT_PREEMPT_SWAP)
+	/* Sequences that are computed again share no more than their prompt. */
+	if (s->p.preempt == PKVRT_PREEMPT_SWAP || g->shape.nr_seqs > 1)
 		return true;
-	for (uint32_t i = 0; i < pkvrt_group_nr_live(g); i++)
-		tokens += g->seqs[i].nr_computed - (i ? g->prompt_tokens : 0);
-	return pkvrt_cost_prefers_swap(&s->p.cost, nr_pages, tokens);
+	return pkvrt_cost_prefers_swap(&s->p.cost, nr_pages, g->seqs[0].nr_computed);
 }
 
 /*
@@ -420,6 +417,19 @@ static int ask(struct pkvrt_sched *s, struct pkvrt_group *g, const struct pkvrt_
 	return err;
 }
 
+/* Pages of a group that starts (again): what its sequences had beyond the prompt is not shared. */
+static uint32_t nr_start_pages(const struct pkvrt_sched *s, const struct pkvrt_group *g,
+			       const struct pkvrt_want *want)
+{
+	uint32_t nr = pkvrt_sched_pages(s, want->nr_tokens);
+
+	for (uint32_t i = 0; i < g->shape.nr_seqs && !g->is_forked; i++)
+		if (g->seqs[i].nr_known > g->prompt_tokens)
+			nr += pkvrt_sched_pages(s, g->seqs[i].nr_known) -
+			      g->prompt_tokens / s->alloc->page_tokens;
+	return nr;
+}
+
 /* The group has its first sequence; is there room for all that it has to compute? */
 static int check_room(struct pkvrt_sched *s, struct pkvrt_group *g,
 		      const struct pkvrt_want *want, uint32_t before, int64_t *avail)
@@ -427,8 +437,7 @@ static int check_room(struct pkvrt_sched *s, struct pkvrt_group *g,
 	struct pkvrt_alloc_op op = { .type = PKVRT_OP_FREE, .kv = &g->seqs[0].kv };
 	uint32_t after = s->alloc->ops->nr_avail(s->alloc);
 	uint32_t taken = before > after ? before - after : 0;
-	uint32_t need = pkvrt_sched_pages(s, want->nr_tokens) -
-			pkvrt_sched_pages(s, g->seqs[0].kv.len);
+	uint32_t need = nr_start_pages(s, g, want) - pkvrt_sched_pages(s, g->seqs[0].kv.len);
 	int err;
 
 	if (!s->nr_active || *avail - taken >= (int64_t)need + s->floor_pages) {

@@ -25,6 +25,8 @@
 #define MAX_IOV		64u
 #define MAX_STAGED	1024u
 #define MAX_RETRIES	64u
+#define RING_PAUSE_NS	10000000
+#define RING_TRIES	20u
 #define CHUNK_SHIFT	30		/* the kernel takes 1 GiB in one registered buffer */
 #define MAX_CHUNKS	1024u
 #define NSEC		1000000000ull
@@ -835,12 +837,30 @@ int pkvrt_io_register(struct pkvrt_io *io, const struct iovec *regions, unsigned
 	return 0;
 }
 
+/*
+ * Rings count as locked memory, and the kernel takes a closed one down in its own time: where the
+ * limit is low, a little later may do.
+ */
+static int init_ring(struct pkvrt_io *io)
+{
+	const struct timespec pause = { .tv_nsec = RING_PAUSE_NS };
+	unsigned int i;
+	int ret;
+
+	for (i = 0;; i++) {
+		/* As many entries again for cancellations and the watch. */
+		ret = io_uring_queue_init(2 * io->depth, &io->ring, IORING_SETUP_CLAMP);
+		if (ret != -ENOMEM || i == RING_TRIES)
+			return ret;
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int setup_ring(struct pkvrt_io *io, const struct pkvrt_io_params *p)
 {
-	/* As many again for cancellations and the watch. */
-	int ret = io_uring_queue_init(2 * io->depth, &io->ring, IORING_SETUP_CLAMP);
+	int ret = init_ring(io);
 
-	if (ret == -EPERM || ret == -ENOSYS)
+	if (ret == -EPERM || ret == -ENOSYS || ret == -ENOMEM)
 		return 0;
 	if (ret)
 		return ret;

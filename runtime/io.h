@@ -10,8 +10,9 @@
  * may reuse either: a late read would scribble over the buffer, a late write over the file.
  * The request's memory belongs to this layer from queue to the return of released().
  *
- * Where io_uring is forbidden (seccomp) the same calls run preadv/pwritev/fdatasync at once, so
- * that a program works there, slower and without deadlines: see PKVRT_IO_CAP_URING.
+ * Where io_uring is forbidden (seccomp), or has no locked memory left, the same calls run preadv,
+ * pwritev and fdatasync at once, so that a program works there, slower and without deadlines: see
+ * PKVRT_IO_CAP_URING.
  */
 #ifndef PKVRT_IO_H
 #define PKVRT_IO_H
@@ -106,8 +107,8 @@ struct pkvrt_io;
  *
  * A system that refuses to register the file is no error; see pkvrt_io_caps().
  *
- * Return: 0, -EINVAL (bad params), -ENOMEM, or what io_uring_setup(2) says, save -EPERM and
- * -ENOSYS, which choose the synchronous fallback.
+ * Return: 0, -EINVAL (bad params), -ENOMEM, or what io_uring_setup(2) says, save -EPERM,
+ * -ENOSYS and -ENOMEM, which choose the synchronous fallback.
  */
 int pkvrt_io_create(struct pkvrt_io **out, const struct pkvrt_io_params *p);
 

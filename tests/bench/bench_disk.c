@@ -103,8 +103,9 @@ static double run_fio(struct bench *b, int write, uint64_t nr_sync)
 		 "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 fio --name=x --scramble_buffers=0 "
 		 "--filename='%s' --rw=%s --ioengine=io_uring --direct=1 --fixedbufs --registerfiles "
 		 "--iodepth=%u --bs=%" PRIu64 " --offset=%" PRIu64 " --size=%" PRIu64 " --fdatasync=%"
-		 PRIu64 " --allow_file_create=0 --overwrite=1 --output-format=json 2>/dev/null",
-		 b->path, dir, DEPTH, b->page_bytes, data, b->nr_pages * b->page_bytes, nr_sync);
+		 PRIu64 " --end_fsync=%d --allow_file_create=0 --overwrite=1 --output-format=json 2>/dev/null",
+		 b->path, dir, DEPTH, b->page_bytes, data, b->nr_pages * b->page_bytes, nr_sync,
+		 nr_sync != 0);
 	f = popen(cmd, "r");
 	if (!f)
 		return 0;

@@ -241,7 +241,11 @@ int pagedkv_step(struct pagedkv_pool *pool, struct pagedkv_step *step);
 
 enum pagedkv_advice {
 	PAGEDKV_WILLNEED,	/* bring it back to the device; 1: loading, 0: runs */
-	PAGEDKV_COLD,		/* preempted: its pages may leave the device */
+	/*
+	 * Preempted: its pages may leave the device. K and V of every token appended so far must
+	 * have been written: what has not is truncated first.
+	 */
+	PAGEDKV_COLD,
 	PAGEDKV_DONTNEED,	/* don't cache its published pages once it is freed */
 	PAGEDKV_PIN,		/* keep its pages on the device, also when cold */
 	PAGEDKV_UNPIN,

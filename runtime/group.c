@@ -69,6 +69,8 @@ uint32_t pkvrt_group_ready_tokens(const struct pkvrt_group *g, uint32_t i)
 		end = i ? 0 : g->prompt_tokens;
 	else if (g->shape.is_beam && beam_lags(g))
 		end--;
+	else if (end == g->prompt_tokens + g->output_tokens)
+		end--;		/* the last token is only waiting for the other sequences' */
 	return end > q->nr_computed ? end - q->nr_computed : 0;
 }
 

@@ -511,8 +511,9 @@ __u32 pkv_moves_fetch(struct pkv_pool *pool, __u32 executor, struct pkv_move_des
  * @status: 0 when the destination holds the data, or a negative errno
  * @source_bad: with an error: the source can't be read, give its copy up
  *
- * An OUT that failed leaves its page where it is. An IN that failed is tried
- * from the next tier that has a copy; without one the page is LOST.
+ * An OUT that failed leaves its page where it is. An IN that failed gives up
+ * the copy that it read (@source_bad or not) and is tried from the next tier
+ * that has one; without one the page is LOST.
  * Return: 0, -ESTALE.
  */
 int pkv_move_commit(struct pkv_pool *pool, __u64 id, int status, bool source_bad);

@@ -182,7 +182,8 @@ int pagedkv_publish(struct pagedkv_pool *pool, struct pagedkv_publish *items, ui
 
 enum pagedkv_op_type {
 	PAGEDKV_OP_APPEND,	/* arg: tokens to make room for */
-	PAGEDKV_OP_FORK,	/* out_seq: a child that shares every page */
+	/* out_seq: a child that shares every page; K and V of all tokens so far are written */
+	PAGEDKV_OP_FORK,
 	PAGEDKV_OP_TRUNCATE,	/* arg: the new length (speculative rollback) */
 	PAGEDKV_OP_FREE,
 };

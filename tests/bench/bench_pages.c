@@ -330,8 +330,8 @@ static int bench_admit(struct bench *b, bool cached)
 		return err;
 	report(b, cached ? "admit 2048 tokens, cached" : "admit 2048 tokens, cold",
 	       median(admit, NR_RUNS), "us", cached ? PEER_CACHED_US : PEER_COLD_US);
-	report(b, cached ? "free 2048 tokens, cached" : "free 2048 tokens", median(release, NR_RUNS),
-	       "us", PEER_FREE_US);
+	report(b, cached ? "free 2048 tokens, cached" : "free 2048 tokens",
+	       median(release, NR_RUNS), "us", PEER_FREE_US);
 	return 0;
 }
 
@@ -376,8 +376,8 @@ static int bench_pool(struct bench *b, uint32_t nr_pages, const char *size)
 	if (!err)
 		err = bench_admit(b, false);
 	if (!err)
-		report(b, "metadata of a page", (double)pkv_pool_metadata_bytes(&b->pool) / nr_pages,
-		       "bytes", 0);
+		report(b, "metadata of a page",
+		       (double)pkv_pool_metadata_bytes(&b->pool) / nr_pages, "bytes", 0);
 	if (!err && nr_pages == 65536)
 		bench_hash(b);
 	mutex_unlock(&b->lock);

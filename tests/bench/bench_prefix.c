@@ -326,7 +326,8 @@ static int bench_time(const struct trace *t)
 		if (nr > req->nr_hashes * parts)
 			nr = req->nr_hashes * parts;
 		for (uint32_t i = 0; i < nr; i++)
-			run.keys[i] = key_of(t->w->hash_ids[req->first_hash + i / parts], i % parts);
+			run.keys[i] = key_of(t->w->hash_ids[req->first_hash + i / parts],
+					     i % parts);
 		err = serve(&run, nr, req->prompt_tokens);
 	}
 	if (!err)

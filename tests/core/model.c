@@ -180,7 +180,7 @@ static void check_indexed(struct model *m, uint32_t class_id)
 			EXPECT(m, p->slot[t] == PKV_NONE ||
 			       holds_tokens(&m->mem[class_id][t][p->slot[t]], val, c->page_tokens,
 					    0, c->page_tokens),
-			       "page %u of class %u with key %llx has a wrong copy in tier %u slot %u",
+			       "page %u of class %u, key %llx: a wrong copy in tier %u slot %u",
 			       i, class_id, (unsigned long long)val, t, p->slot[t]);
 	}
 }

@@ -376,7 +376,8 @@ static void test_offline_tier(void **state)
 	assert_int_equal(pkv_seq_load(&r.pool, seq), -EIO);
 	assert_int_equal(pkv_seq_state(&r.pool, seq), PKV_SEQ_BROKEN);
 	rig_free(&r, seq);
-	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_DEVICE, PKV_TIER_OFFLINE), -EINVAL);
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_DEVICE, PKV_TIER_OFFLINE),
+			 -EINVAL);
 	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_HOST, 3), -EINVAL);
 	rig_exit(&r);
 }

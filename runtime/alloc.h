@@ -113,7 +113,7 @@ struct pkvrt_alloc_ops {
 	int (*publish)(struct pkvrt_alloc *a, const struct pkvrt_named *items, uint32_t nr);
 	/* Pages that the slower tiers could still take. */
 	uint32_t (*nr_swap_avail)(struct pkvrt_alloc *a);
-	/* Let moves make progress: 1 when there was some, 0 when @timeout_ns passed or none runs. */
+	/* Let moves make progress: 1 when there was some, 0: none within @timeout_ns. */
 	int (*wait)(struct pkvrt_alloc *a, uint64_t timeout_ns);
 };
 

@@ -96,7 +96,8 @@ static void test_parallel_samples(void **state)
 	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
 		struct pkvrt_report r;
 
-		assert_int_equal(memory_run(w_sharing, PKVRT_POLICY_PAGED, want[i].n, false, &r), 0);
+		assert_int_equal(memory_run(w_sharing, PKVRT_POLICY_PAGED, want[i].n, false,
+					    &r), 0);
 		assert_true(r.pages_shared_pct >= want[i].saved_pct);
 	}
 }

@@ -6,7 +6,8 @@
  *	WITHDRAW	on its header block: the old header has to go first
  *	WITHDRAW_SYNC	on wait_sync, then in_sync: and durably so
  *	DATA		its request is in the ring
- *	DATA_SYNC	on wait_sync, then in_sync: data durable before its header
+ *	DATA_SYNC	on wait_sync, then in_sync: data durable before its header; meanwhile
+ *			its checksum is made
  *	HEADER		on its header block
  *
  * SWAP_OUT and LOAD know DATA alone, unless the slot still has an old header. One flush is out at
@@ -30,9 +31,10 @@
 
 #define NSEC			1000000000ull
 #define DEFAULT_TIMEOUT_NS	(10 * NSEC)
-#define DEFAULT_FLUSH_BYTES	((uint64_t)128 << 20)
+#define DEFAULT_FLUSH_BYTES	((uint64_t)32 << 20)
 #define DEFAULT_MAX_ERRORS	16
 #define FORGIVE_EVERY		1024	/* operations that end well take one error back */
+#define SUM_BYTES		((uint64_t)4 << 20)	/* summed between two looks at the disk */
 #define NR_HEADER_WRITES	32
 #define NEVER			UINT64_MAX
 
@@ -99,6 +101,7 @@ struct pkvrt_disk {
 	uint64_t next_deadline_ns;	/* no operation on a list ends before */
 	unsigned int nr_pending;
 	unsigned int nr_events;
+	int to_sum;		/* checksums are yet to be made */
 	int closing;
 	uint32_t write_score, score;	/* errors, less those forgiven */
 	uint32_t nr_good;
@@ -247,6 +250,15 @@ static void end_refused(struct pkvrt_disk *d)
 		end_op(d, op, op->res);
 }
 
+/* -- checksums -------------------------------------------------------------------------------- */
+
+static void sum(struct pkvrt_disk *d, struct pkvrt_disk_op *op)
+{
+	if (!op->summed)
+		d->slots[op->slot].crc = pkvrt_crc32c(op->buf, d->img.super.page_bytes);
+	op->summed = 1;
+}
+
 /* -- header blocks ---------------------------------------------------------------------------- */
 
 static void set_header(struct pkvrt_disk *d, struct pkvrt_disk_op *op, int valid)
@@ -260,6 +272,7 @@ static void set_header(struct pkvrt_disk *d, struct pkvrt_disk_op *op, int valid
 	h.slot = op->slot;
 	h.generation += (uint64_t)valid;
 	if (valid) {
+		sum(d, op);
 		memcpy(h.key, op->key.b, sizeof(h.key));
 		h.data_bytes = (uint32_t)d->img.super.page_bytes;
 		h.data_crc = d->slots[op->slot].crc;
@@ -288,8 +301,6 @@ static void join_sync(struct pkvrt_disk *d, struct pkvrt_disk_op *op, enum phase
 	d->nr_wait_sync++;
 }
 
-static void advance(struct pkvrt_disk *d);
-
 static void header_done(struct pkvrt_io_req *req, int res)
 {
 	struct header_write *w = write_of(req);
@@ -312,7 +323,6 @@ static void header_done(struct pkvrt_io_req *req, int res)
 			d->slots[op->slot].content = SLOT_HELD;
 		end_op(d, op, res);
 	}
-	advance(d);
 }
 
 static void write_block(struct pkvrt_disk *d, struct block *b)
@@ -378,12 +388,11 @@ static void sync_done(struct pkvrt_io_req *req, int res)
 			queue_header(d, op, PHASE_HEADER);
 		}
 	}
-	advance(d);
 }
 
 /*
- * A flush serves many: it starts when nothing more is on its way to it, or when half of what is
- * waits already, so that the other half keeps the disk busy meanwhile.
+ * A flush serves many: it starts when enough wait for it, or as many as a quarter of what is yet
+ * to come, so that the others keep the disk busy meanwhile.
  */
 static void start_sync(struct pkvrt_disk *d)
 {
@@ -392,7 +401,7 @@ static void start_sync(struct pkvrt_disk *d)
 
 	if (d->sync_busy || !d->nr_wait_sync)
 		return;
-	if (d->nr_wait_sync < d->nr_coming && d->nr_wait_sync < enough)
+	if (d->nr_wait_sync < d->nr_coming / 4 && d->nr_wait_sync < enough)
 		return;
 	TAILQ_FOREACH(op, &d->wait_sync, link)
 		op->list = &d->in_sync;
@@ -404,10 +413,9 @@ static void start_sync(struct pkvrt_disk *d)
 	pkvrt_io_queue(d->io, &d->sync_req);
 }
 
+/* What callbacks have made ready goes out together: fewer flushes and headers, each for more. */
 static void advance(struct pkvrt_disk *d)
 {
-	if (d->closing)
-		return;
 	write_blocks(d);
 	start_sync(d);
 }
@@ -419,24 +427,21 @@ static void data_done(struct pkvrt_io_req *req, int res)
 	struct pkvrt_disk_op *op = op_of(req);
 	struct pkvrt_disk *d = op->disk;
 	struct slot *slot = &d->slots[op->slot];
-	uint32_t crc = 0;
 
 	if (op->kind == PKVRT_DISK_STORE)
 		d->nr_coming--;
-	/* While other commands keep the disk busy. */
-	if (!res)
-		crc = pkvrt_crc32c(op->buf, d->img.super.page_bytes);
-	if (res || op->kind == PKVRT_DISK_LOAD) {
-		end_op(d, op, res ? res : crc == slot->crc ? 0 : -EILSEQ);
-		return;
-	}
-	slot->crc = crc;
-	if (op->kind == PKVRT_DISK_STORE) {
+	if (res) {
+		end_op(d, op, res);
+	} else if (op->kind == PKVRT_DISK_LOAD) {
+		res = pkvrt_crc32c(op->buf, d->img.super.page_bytes) == slot->crc ? 0 : -EILSEQ;
+		end_op(d, op, res);
+	} else if (op->kind == PKVRT_DISK_STORE) {
 		join_sync(d, op, PHASE_DATA_SYNC);
-		return;
+	} else {
+		sum(d, op);
+		slot->content = SLOT_HELD;
+		end_op(d, op, 0);
 	}
-	slot->content = SLOT_HELD;
-	end_op(d, op, 0);
 }
 
 static void data_released(struct pkvrt_io_req *req)
@@ -447,7 +452,6 @@ static void data_released(struct pkvrt_io_req *req)
 	op->in_kernel = 0;
 	if (op->is_done)
 		release_op(d, op);
-	advance(d);
 }
 
 static void start_data(struct pkvrt_disk *d, struct pkvrt_disk_op *op)
@@ -494,6 +498,7 @@ void pkvrt_disk_submit(struct pkvrt_disk *d, struct pkvrt_disk_op *op)
 
 	op->disk = d;
 	op->list = NULL;
+	op->summed = 0;
 	op->is_done = 0;
 	op->in_kernel = 0;
 	if (!op->deadline_ns)
@@ -570,6 +575,36 @@ static int ring_result(struct pkvrt_disk *d, int ret)
 	return ret < 0 ? ret : 0;
 }
 
+/* Up to SUM_BYTES of written pages. True when there are more. */
+static int sum_some(struct pkvrt_disk *d, struct pkvrt_disk_oplist *list, uint64_t *bytes)
+{
+	struct pkvrt_disk_op *op;
+
+	TAILQ_FOREACH(op, list, link) {
+		if (op->phase != PHASE_DATA_SYNC || op->summed)
+			continue;
+		if (*bytes >= SUM_BYTES)
+			return 1;
+		sum(d, op);
+		*bytes += d->img.super.page_bytes;
+	}
+	return 0;
+}
+
+/*
+ * What can go out now goes before checksums are made, and before the caller has its turn. Not all
+ * of them at once: what comes back meanwhile must not wait.
+ */
+static void send_off(struct pkvrt_disk *d)
+{
+	uint64_t bytes = 0;
+
+	expire(d);
+	advance(d);
+	pkvrt_io_push(d->io);
+	d->to_sum = sum_some(d, &d->in_sync, &bytes) || sum_some(d, &d->wait_sync, &bytes);
+}
+
 int pkvrt_disk_poll(struct pkvrt_disk *d)
 {
 	int ret;
@@ -578,7 +613,7 @@ int pkvrt_disk_poll(struct pkvrt_disk *d)
 	end_refused(d);
 	advance(d);
 	ret = ring_result(d, pkvrt_io_poll(d->io));
-	expire(d);
+	send_off(d);
 	return ret ? ret : (int)d->nr_events;
 }
 
@@ -592,12 +627,13 @@ int pkvrt_disk_wait(struct pkvrt_disk *d, uint64_t until_ns)
 	for (;;) {
 		advance(d);
 		until = d->next_deadline_ns < until_ns ? d->next_deadline_ns : until_ns;
-		nr = pkvrt_io_wait(d->io, d->nr_events ? 0 : until);
+		nr = pkvrt_io_wait(d->io, d->nr_events || d->to_sum ? 0 : until);
 		ret = ring_result(d, nr);
-		expire(d);
-		now = pkvrt_now_ns();
 		/* Nothing from the ring, and not the time: the watched fd. */
-		if (ret || d->nr_events || now >= until_ns || (!nr && now < until))
+		nr |= d->to_sum || pkvrt_now_ns() >= until;
+		send_off(d);
+		now = pkvrt_now_ns();
+		if (ret || d->nr_events || now >= until_ns || !nr)
 			return ret ? ret : (int)d->nr_events;
 	}
 }

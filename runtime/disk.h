@@ -56,7 +56,7 @@ struct pkvrt_disk_params {
 	unsigned int queue_depth;	/* 0 is 64 */
 	uint32_t merge_bytes;	/* largest merged command; 0 is 1 MiB */
 	uint64_t timeout_ns;	/* for operations without a deadline; 0 is 10 s */
-	uint64_t flush_bytes;	/* published data that one flush covers at most; 0 is 128 MiB */
+	uint64_t flush_bytes;	/* published data that waits at most before a flush; 0: 32 MiB */
 	unsigned int max_errors;	/* errors before read-only, twice that: offline; 0 is 16 */
 	const struct pkvrt_io_hooks *hooks;	/* tests */
 };
@@ -119,6 +119,7 @@ struct pkvrt_disk_op {
 	TAILQ_ENTRY(pkvrt_disk_op) link;
 	struct pkvrt_disk_oplist *list;
 	int phase;
+	int summed;		/* slot's crc is of what buf holds */
 	int is_done;
 	int in_kernel;
 };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /*
  * Requests wait in @urgent, or in @pending (as queued) and then in @staged (a sorted batch of
- * them), then share a command with their neighbours. There are queue_depth commands; a command is
- * in the kernel exactly while CMD_INFLIGHT, and its slot is not reused before the kernel has given
- * it back, however late that is.
+ * them), then share a command with their neighbours. There are queue_depth commands, and a few
+ * that spare urgent requests the wait for one of them; a command is in the kernel exactly while
+ * CMD_INFLIGHT, and its slot is not reused before the kernel has given it back, however late that
+ * is.
  *
  * Invariant: every request is in urgent, pending or staged, on one command's list, or in finished,
  * and ends through release_req() alone.
@@ -21,12 +22,16 @@
 
 #define DEFAULT_DEPTH	64u
 #define MAX_DEPTH	4096u
+#define NR_SPARE	16u		/* commands that only urgent requests may have */
+/* In the kernel. More is not faster, and whatever comes next, a flush or a load, waits for it. */
+#define ENOUGH_BYTES	((uint64_t)64 << 20)
 #define DEFAULT_MERGE	(1u << 20)
 #define MAX_IOV		64u
 #define MAX_STAGED	1024u
 #define MAX_RETRIES	64u
 #define RING_PAUSE_NS	10000000
 #define RING_TRIES	20u
+#define BREATH_BYTES	(1u << 20)	/* of ended data between two looks for commands to issue */
 #define CHUNK_SHIFT	30		/* the kernel takes 1 GiB in one registered buffer */
 #define MAX_CHUNKS	1024u
 #define NSEC		1000000000ull
@@ -52,6 +57,7 @@ struct cmd {
 	unsigned int nr_iov;
 	uint64_t offset_bytes;		/* where that goes */
 	uint64_t left_bytes;
+	uint64_t bytes;			/* of its requests */
 	uint64_t serial;
 	unsigned int retries;
 	int late;			/* nobody waits for the result any more */
@@ -73,7 +79,8 @@ struct pkvrt_io {
 	int has_ring;
 	int fd;
 	unsigned int caps;
-	unsigned int depth;
+	unsigned int depth;		/* data commands wait for nr_used to be lower */
+	unsigned int nr_cmds;
 	uint32_t merge_bytes;
 	uint32_t align_bytes;
 	struct region regions[PKVRT_IO_MAX_REGIONS];
@@ -84,6 +91,7 @@ struct pkvrt_io {
 	struct cmd *free_cmds;
 	unsigned int nr_used;		/* commands not free */
 	unsigned int nr_ready;		/* of those, CMD_READY */
+	uint64_t issued_bytes;		/* that commands not free were built with */
 
 	struct pkvrt_io_list urgent, pending;
 	struct pkvrt_io_list finished;	/* back from the kernel, callbacks yet to run */
@@ -144,30 +152,31 @@ static void release_req(struct pkvrt_io *io, struct pkvrt_io_req *req, int res)
 static void free_cmd(struct pkvrt_io *io, struct cmd *cmd)
 {
 	cmd->state = CMD_FREE;
+	io->issued_bytes -= cmd->bytes;
 	cmd->next_free = io->free_cmds;
 	io->free_cmds = cmd;
 	io->nr_used--;
 }
 
-/* The requests wait on @finished for their callbacks: first the disk gets new work. */
+static int is_urgent(const struct pkvrt_io_req *req)
+{
+	return req->urgent || req->kind == PKVRT_IO_SYNC;
+}
+
+/*
+ * The requests wait on @finished for their callbacks: first the disk gets new work. Others wait
+ * for what is urgent: it goes first here too.
+ */
 static void finish_cmd(struct pkvrt_io *io, struct cmd *cmd, int res)
 {
 	struct pkvrt_io_req *req;
 
 	TAILQ_FOREACH(req, &cmd->reqs, link)
 		req->res = res;
+	if (is_urgent(TAILQ_FIRST(&cmd->reqs)))
+		TAILQ_CONCAT(&cmd->reqs, &io->finished, link);
 	TAILQ_CONCAT(&io->finished, &cmd->reqs, link);
 	free_cmd(io, cmd);
-}
-
-static void run_finished(struct pkvrt_io *io)
-{
-	struct pkvrt_io_req *req;
-
-	while ((req = TAILQ_FIRST(&io->finished))) {
-		TAILQ_REMOVE(&io->finished, req, link);
-		release_req(io, req, req->res);
-	}
 }
 
 /* One bad sector must not cost its neighbours: try the requests of a failed command alone. */
@@ -471,7 +480,7 @@ static void add_req(struct cmd *cmd, struct pkvrt_io_req *req)
 static struct cmd *build_cmd(struct pkvrt_io *io, struct pkvrt_io_req *req)
 {
 	struct cmd *cmd = io->free_cmds;
-	int alone = req->alone || req->urgent || req->kind == PKVRT_IO_SYNC;
+	int alone = req->alone || is_urgent(req);
 
 	io->free_cmds = cmd->next_free;
 	io->nr_used++;
@@ -489,6 +498,8 @@ static struct cmd *build_cmd(struct pkvrt_io *io, struct pkvrt_io_req *req)
 		add_req(cmd, io->staged[io->staged_first++]);
 		io->stats.nr_merged++;
 	}
+	cmd->bytes = cmd->left_bytes;
+	io->issued_bytes += cmd->bytes;
 	return cmd;
 }
 
@@ -501,6 +512,8 @@ static struct pkvrt_io_req *next_req(struct pkvrt_io *io)
 		TAILQ_REMOVE(&io->urgent, req, link);
 		return req;
 	}
+	if (!io->closing && (io->nr_used >= io->depth || io->issued_bytes >= ENOUGH_BYTES))
+		return NULL;
 	if (io->staged_first == io->staged_end)
 		stage(io);
 	return io->staged_first == io->staged_end ? NULL : io->staged[io->staged_first++];
@@ -515,6 +528,45 @@ static void issue(struct pkvrt_io *io)
 		if (!req)
 			return;
 		restart_cmd(io, build_cmd(io, req));
+	}
+}
+
+static int submit(struct pkvrt_io *io)
+{
+	int ret;
+
+	if (!io->has_ring || !io_uring_sq_ready(&io->ring))
+		return 0;
+	ret = io_uring_submit(&io->ring);
+	/* Out of memory or completion space for now: what is prepared goes with the next call. */
+	if (ret == -EAGAIN || ret == -EBUSY || ret == -EINTR || ret == -ENOMEM)
+		return 0;
+	return ret < 0 ? ret : 0;
+}
+
+int pkvrt_io_push(struct pkvrt_io *io)
+{
+	issue(io);
+	return submit(io);
+}
+
+/*
+ * Callbacks look at all the data, and those of a full queue at a lot of it: what they queue must
+ * not wait for the last of them. An error of the ring comes again with the next submission.
+ */
+static void run_finished(struct pkvrt_io *io)
+{
+	struct pkvrt_io_req *req;
+	uint64_t bytes = 0;
+
+	while ((req = TAILQ_FIRST(&io->finished))) {
+		TAILQ_REMOVE(&io->finished, req, link);
+		bytes += req->len_bytes;
+		release_req(io, req, req->res);
+		if (bytes < BREATH_BYTES)
+			continue;
+		bytes = 0;
+		pkvrt_io_push(io);
 	}
 }
 
@@ -613,7 +665,7 @@ static void expire(struct pkvrt_io *io)
 		return;
 	io->next_deadline_ns = NEVER;
 	expire_queued(io, now);
-	for (i = 0; i < io->depth; i++)
+	for (i = 0; i < io->nr_cmds; i++)
 		if (io->cmds[i].state != CMD_FREE)
 			expire_cmd(io, &io->cmds[i], now);
 }
@@ -624,7 +676,7 @@ static void take_ready(struct pkvrt_io *io)
 {
 	unsigned int i;
 
-	for (i = 0; i < io->depth && io->nr_ready; i++) {
+	for (i = 0; i < io->nr_cmds && io->nr_ready; i++) {
 		if (io->cmds[i].state != CMD_READY)
 			continue;
 		io->nr_ready--;
@@ -655,19 +707,6 @@ static void take_completions(struct pkvrt_io *io)
 	}
 }
 
-static int submit(struct pkvrt_io *io)
-{
-	int ret;
-
-	if (!io->has_ring || !io_uring_sq_ready(&io->ring))
-		return 0;
-	ret = io_uring_submit(&io->ring);
-	/* Out of memory or completion space for now: what is prepared goes with the next call. */
-	if (ret == -EAGAIN || ret == -EBUSY || ret == -EINTR || ret == -ENOMEM)
-		return 0;
-	return ret < 0 ? ret : 0;
-}
-
 static void arm_watch(struct pkvrt_io *io)
 {
 	struct io_uring_sqe *sqe;
@@ -687,19 +726,16 @@ int pkvrt_io_poll(struct pkvrt_io *io)
 	int ret;
 
 	io->nr_events = 0;
-	issue(io);
-	ret = submit(io);
+	ret = pkvrt_io_push(io);
 	if (ret)
 		return ret;
 	take_completions(io);
-	issue(io);
-	ret = submit(io);
+	ret = pkvrt_io_push(io);
 	run_finished(io);
 	expire(io);
 	run_finished(io);
-	issue(io);
 	if (!ret)
-		ret = submit(io);
+		ret = pkvrt_io_push(io);
 	return ret ? ret : (int)io->nr_events;
 }
 
@@ -769,15 +805,14 @@ void pkvrt_io_queue(struct pkvrt_io *io, struct pkvrt_io_req *req)
 	req->alone = 0;
 	io->nr_pending++;
 	note_deadline(io, req);
-	TAILQ_INSERT_TAIL(req->urgent || req->kind == PKVRT_IO_SYNC ? &io->urgent : &io->pending,
-			  req, link);
+	TAILQ_INSERT_TAIL(is_urgent(req) ? &io->urgent : &io->pending, req, link);
 }
 
 void pkvrt_io_unhang(struct pkvrt_io *io)
 {
 	unsigned int i;
 
-	for (i = 0; i < io->depth; i++) {
+	for (i = 0; i < io->nr_cmds; i++) {
 		if (io->cmds[i].state != CMD_HUNG)
 			continue;
 		io->cmds[i].fault = PKVRT_FAULT_NONE;
@@ -849,7 +884,7 @@ static int init_ring(struct pkvrt_io *io)
 
 	for (i = 0;; i++) {
 		/* As many entries again for cancellations and the watch. */
-		ret = io_uring_queue_init(2 * io->depth, &io->ring, IORING_SETUP_CLAMP);
+		ret = io_uring_queue_init(2 * io->nr_cmds, &io->ring, IORING_SETUP_CLAMP);
 		if (ret != -ENOMEM || i == RING_TRIES)
 			return ret;
 		nanosleep(&pause, NULL);
@@ -887,6 +922,7 @@ int pkvrt_io_create(struct pkvrt_io **out, const struct pkvrt_io_params *p)
 	io->fd = p->fd;
 	io->watch_fd = -1;
 	io->depth = p->queue_depth ? p->queue_depth : DEFAULT_DEPTH;
+	io->nr_cmds = io->depth + NR_SPARE;
 	io->merge_bytes = p->merge_bytes ? p->merge_bytes : DEFAULT_MERGE;
 	io->align_bytes = p->align_bytes ? p->align_bytes : 1;
 	io->hooks = p->hooks;
@@ -894,10 +930,10 @@ int pkvrt_io_create(struct pkvrt_io **out, const struct pkvrt_io_params *p)
 	TAILQ_INIT(&io->urgent);
 	TAILQ_INIT(&io->pending);
 	TAILQ_INIT(&io->finished);
-	io->cmds = calloc(io->depth, sizeof(io->cmds[0]));
+	io->cmds = calloc(io->nr_cmds, sizeof(io->cmds[0]));
 	if (!io->cmds)
 		goto free;
-	for (i = io->depth; i-- > 0;) {
+	for (i = io->nr_cmds; i-- > 0;) {
 		io->cmds[i].next_free = io->free_cmds;
 		io->free_cmds = &io->cmds[i];
 	}
@@ -927,7 +963,7 @@ static void cancel_used(struct pkvrt_io *io)
 	struct cmd *cmd;
 	unsigned int i;
 
-	for (i = 0; i < io->depth; i++) {
+	for (i = 0; i < io->nr_cmds; i++) {
 		cmd = &io->cmds[i];
 		if (cmd->state == CMD_FREE)
 			continue;
@@ -964,7 +1000,7 @@ unsigned int pkvrt_io_destroy(struct pkvrt_io *io, uint64_t grace_ns)
 	nr_kept = io->nr_used;
 	if (io->has_ring)
 		io_uring_queue_exit(&io->ring);
-	for (i = 0; i < io->depth; i++)
+	for (i = 0; i < io->nr_cmds; i++)
 		if (io->cmds[i].state != CMD_FREE)
 			finish_cmd(io, &io->cmds[i], -ECANCELED);
 	run_finished(io);

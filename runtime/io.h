@@ -76,7 +76,7 @@ struct pkvrt_io_hooks {
 struct pkvrt_io_params {
 	size_t size;		/* sizeof(struct pkvrt_io_params) */
 	int fd;			/* stays the caller's */
-	unsigned int queue_depth;	/* commands in flight; 0 is 64 */
+	unsigned int queue_depth;	/* commands in flight, some urgent ones aside; 0 is 64 */
 	uint32_t merge_bytes;	/* largest merged command; 0 is 1 MiB; 1 merges nothing */
 	uint32_t align_bytes;	/* what O_DIRECT wants of a continued short transfer; 0 is 1 */
 	const struct pkvrt_io_hooks *hooks;	/* NULL outside tests; must outlive the ring */
@@ -137,6 +137,9 @@ int pkvrt_io_register(struct pkvrt_io *io, const struct iovec *regions, unsigned
 
 /* Hand a request in. Nothing is called back from here; errors come through done(). */
 void pkvrt_io_queue(struct pkvrt_io *io, struct pkvrt_io_req *req);
+
+/* Issue what is queued; nothing is called back. Return 0, or -errno when the ring itself fails. */
+int pkvrt_io_push(struct pkvrt_io *io);
 
 /**
  * pkvrt_io_poll - issue what is queued, take what has come back, end what is late

@@ -25,7 +25,9 @@
 
 #define NSEC			1000000000ull
 #define NEVER			UINT64_MAX
-#define DEFAULT_MOVES		512u
+#define MIN_MOVES		512u
+#define ENOUGH_MOVES		8192u
+#define MOVES_BYTES		((uint64_t)512 << 20)	/* published pages wait for a flush */
 #define MAX_MOVES		65536u
 #define DEFAULT_STAGING_BYTES	((size_t)64 << 20)
 #define MIN_STAGING		4u
@@ -134,10 +136,39 @@ static void free_move(struct pkvrt_engine *e, struct move *mv)
 	e->nr_free++;
 }
 
+/* A tier's state never gets better while its disk is open. */
+static void report_disk_state(struct pkvrt_engine *e)
+{
+	static const uint32_t state_of[] = {
+		[PKVRT_DISK_OK] = PAGEDKV_TIER_ONLINE,
+		[PKVRT_DISK_READONLY] = PAGEDKV_TIER_READONLY,
+		[PKVRT_DISK_OFFLINE] = PAGEDKV_TIER_OFFLINE,
+	};
+	uint32_t state = state_of[e->stats.disk.state];
+
+	if (state == e->disk_state)
+		return;
+	e->disk_state = state;
+	pagedkv_tier_set_state(e->p.pool, e->p.class_id, PAGEDKV_DISK, state);
+}
+
+static void publish_stats(struct pkvrt_engine *e)
+{
+	if (e->p.disk)
+		pkvrt_disk_stats(e->p.disk, &e->stats.disk);
+	e->stats.nr_inflight = e->nr_inflight;
+	pthread_mutex_lock(&e->lock);
+	e->shared = e->stats;
+	pthread_mutex_unlock(&e->lock);
+	report_disk_state(e);
+}
+
+/* Whoever sees a move's end finds it in the statistics. */
 static void flush_commits(struct pkvrt_engine *e)
 {
 	if (!e->nr_commits)
 		return;
+	publish_stats(e);
 	/* -ESTALE: the pool gave a move up meanwhile, and there is nothing to tell it. */
 	pagedkv_moves_commit(e->p.pool, e->commits, e->nr_commits);
 	e->nr_commits = 0;
@@ -401,33 +432,6 @@ static unsigned int fetch(struct pkvrt_engine *e)
 
 /* -- the thread ------------------------------------------------------------------------------- */
 
-/* A tier's state never gets better while its disk is open. */
-static void report_disk_state(struct pkvrt_engine *e)
-{
-	static const uint32_t state_of[] = {
-		[PKVRT_DISK_OK] = PAGEDKV_TIER_ONLINE,
-		[PKVRT_DISK_READONLY] = PAGEDKV_TIER_READONLY,
-		[PKVRT_DISK_OFFLINE] = PAGEDKV_TIER_OFFLINE,
-	};
-	uint32_t state = state_of[e->stats.disk.state];
-
-	if (state == e->disk_state)
-		return;
-	e->disk_state = state;
-	pagedkv_tier_set_state(e->p.pool, e->p.class_id, PAGEDKV_DISK, state);
-}
-
-static void publish_stats(struct pkvrt_engine *e)
-{
-	if (e->p.disk)
-		pkvrt_disk_stats(e->p.disk, &e->stats.disk);
-	e->stats.nr_inflight = e->nr_inflight;
-	pthread_mutex_lock(&e->lock);
-	e->shared = e->stats;
-	pthread_mutex_unlock(&e->lock);
-	report_disk_state(e);
-}
-
 /* With no room for more moves, or none to come, a readable fd must not keep us awake. */
 static void watch(struct pkvrt_engine *e)
 {
@@ -466,12 +470,14 @@ static void sleep_without_disk(struct pkvrt_engine *e, uint64_t until)
 /* What cannot be ended is cut off. Afterwards nothing is in flight. */
 static void abort_moves(struct pkvrt_engine *e)
 {
+	struct pkvrt_disk *disk = e->p.disk;
 	struct batch *b;
 	struct move *mv;
 
 	/* The ends of disk operations may put moves on to_copy: so the disk goes first. */
-	pkvrt_disk_close(e->p.disk, CLOSE_GRACE_NS);
+	publish_stats(e);
 	e->p.disk = NULL;
+	pkvrt_disk_close(disk, CLOSE_GRACE_NS);
 	TAILQ_CONCAT(&e->parked, &e->to_copy, link);
 	while ((mv = TAILQ_FIRST(&e->parked))) {
 		TAILQ_REMOVE(&e->parked, mv, link);
@@ -519,6 +525,13 @@ static void *run(void *arg)
 
 /* -- life ------------------------------------------------------------------------------------- */
 
+static unsigned int default_moves(uint64_t page_bytes)
+{
+	uint64_t nr = MOVES_BYTES / page_bytes;
+
+	return nr < MIN_MOVES ? MIN_MOVES : nr > ENOUGH_MOVES ? ENOUGH_MOVES : (unsigned int)nr;
+}
+
 static int check_params(struct pkvrt_engine *e, const struct pkvrt_engine_params *p)
 {
 	if (!p || p->size != sizeof(*p) || !p->pool || !p->page_bytes || !p->device.begin ||
@@ -528,7 +541,7 @@ static int check_params(struct pkvrt_engine *e, const struct pkvrt_engine_params
 		return -EINVAL;
 	e->p = *p;
 	if (!e->p.max_moves)
-		e->p.max_moves = DEFAULT_MOVES;
+		e->p.max_moves = default_moves(p->page_bytes);
 	if (!e->p.timeout_ns)
 		e->p.timeout_ns = DEFAULT_TIMEOUT_NS;
 	if (!e->p.staging_bytes)
@@ -655,7 +668,7 @@ static int start_thread(struct pkvrt_engine *e)
 
 static void free_engine(struct pkvrt_engine *e)
 {
-	/* A device that never ended its copies still writes into staging: better lost than reused. */
+	/* A device that never ended its copies still writes there: better lost than reused. */
 	if (TAILQ_EMPTY(&e->copying))
 		pkvrt_arena_destroy(e->staging_arena);
 	pkvrt_arena_destroy(e->host_arena);

@@ -26,13 +26,13 @@ struct pkvrt_engine_params {
 	size_t size;			/* sizeof(struct pkvrt_engine_params) */
 	struct pagedkv_pool *pool;	/* outlives the engine */
 	uint32_t class_id;		/* moves of other classes fail with -EOPNOTSUPP */
-	uint64_t page_bytes;		/* of the class; with a disk a multiple of PKVRT_DISK_ALIGN */
+	uint64_t page_bytes;		/* of the class; disk: multiple of PKVRT_DISK_ALIGN */
 	struct pkvrt_device device;
 	struct pkvrt_disk *disk;	/* NULL: none. The engine's from a successful create on. */
-	unsigned int max_moves;		/* in flight; 0 is 512 */
+	unsigned int max_moves;		/* in flight; 0: 512 MiB of pages, but 512 to 8192 */
 	size_t staging_bytes;		/* for pages between device and disk; 0 is 64 MiB */
 	uint64_t timeout_ns;		/* of a move, from its fetch; 0 is 10 s */
-	int host_node;			/* where the pool's host memory goes: node or PKVRT_NODE_* */
+	int host_node;			/* of the pool's host memory: number or PKVRT_NODE_* */
 	unsigned int host_flags;	/* PKVRT_ARENA_* */
 };
 

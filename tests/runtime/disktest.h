@@ -18,6 +18,7 @@
 
 #define PAGE	8192u
 #define SEC	1000000000ull
+#define PATIENCE	(60 * SEC)	/* for what surely comes, however loaded the machine is */
 
 struct folder {
 	char dir[128];
@@ -105,6 +106,7 @@ static inline struct pkvrt_disk_params params_of(const struct folder *f, uint64_
 		.model_fp = 0x1234,
 		.salt = { 7, 8, 9 },
 		.pool_name = "test",
+		.timeout_ns = PATIENCE,
 	};
 }
 
@@ -151,7 +153,13 @@ static inline void job_submit(struct pkvrt_disk *d, struct job *j, enum pkvrt_di
 static inline void job_wait(struct pkvrt_disk *d, struct job *j)
 {
 	while (!j->nr_done)
-		assert_true(pkvrt_disk_wait(d, pkvrt_now_ns() + SEC) >= 0);
+		assert_true(pkvrt_disk_wait(d, pkvrt_now_ns() + PATIENCE) >= 0);
+}
+
+static inline void job_wait_released(struct pkvrt_disk *d, struct job *j)
+{
+	while (!j->nr_released)
+		assert_true(pkvrt_disk_wait(d, pkvrt_now_ns() + PATIENCE) >= 0);
 }
 
 /* One operation from start to end; its result. */
@@ -162,6 +170,7 @@ static inline int job_run(struct pkvrt_disk *d, enum pkvrt_disk_kind kind, uint3
 
 	job_submit(d, &j, kind, slot, buf, seed);
 	job_wait(d, &j);
+	job_wait_released(d, &j);
 	assert_int_equal(j.nr_done, 1);
 	assert_int_equal(j.nr_released, 1);
 	return j.op.res;

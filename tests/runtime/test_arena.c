@@ -59,7 +59,8 @@ static void test_adopt_keeps_contents(void **state)
 {
 	struct pkvrt_arena_params p = params(1 << 20, 0, PKVRT_ARENA_PREFAULT);
 	struct pkvrt_arena *a;
-	uint8_t *m = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *m = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
 
 	(void)state;
 	assert_true(m != MAP_FAILED);

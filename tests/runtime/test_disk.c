@@ -69,7 +69,6 @@ static int setup(void **state)
 	f->hooks = (struct pkvrt_io_hooks){ .issue = choose, .ctx = &f->faults };
 	f->params = params_of(&f->folder, NR_SLOTS);
 	f->params.hooks = &f->hooks;
-	f->params.timeout_ns = 60 * SEC;
 	f->disk = disk_open(&f->params);
 	/* May be refused where little memory may be locked: then the tests run without. */
 	pkvrt_disk_register(f->disk, &(struct iovec){ f->pages, NR_SLOTS * PAGE }, 1);
@@ -81,7 +80,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	pkvrt_disk_close(f->disk, SEC);
+	pkvrt_disk_close(f->disk, PATIENCE);
 	pkvrt_arena_destroy(f->arena);
 	folder_exit(&f->folder);
 	free(f);
@@ -90,7 +89,7 @@ static int teardown(void **state)
 
 static void reopen(struct fixture *f)
 {
-	pkvrt_disk_close(f->disk, SEC);
+	pkvrt_disk_close(f->disk, PATIENCE);
 	f->disk = NULL;
 	f->disk = disk_open(&f->params);
 }
@@ -142,14 +141,14 @@ static void test_private_round_trip(void **state)
 		job_submit(f->disk, &jobs[i], PKVRT_DISK_SWAP_OUT, i * 7 % NR_SLOTS,
 			   page_at(f, i), 0);
 	}
-	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + 60 * SEC), 0);
+	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + PATIENCE), 0);
 	memset(f->pages, 0, NR_SLOTS * PAGE);
 	for (i = 0; i < NR_SLOTS; i++) {
 		assert_int_equal(jobs[i].op.res, 0);
 		job_submit(f->disk, &jobs[i], PKVRT_DISK_LOAD, i * 7 % NR_SLOTS,
 			   page_at(f, i), 0);
 	}
-	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + 60 * SEC), 0);
+	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + PATIENCE), 0);
 	for (i = 0; i < NR_SLOTS; i++) {
 		assert_int_equal(jobs[i].op.res, 0);
 		assert_int_equal(jobs[i].nr_released, 1);
@@ -174,11 +173,11 @@ static void test_published_survives_restart(void **state)
 		fill(page_at(f, i), 1000 + i);
 		job_submit(f->disk, &jobs[i], PKVRT_DISK_STORE, i * 2, page_at(f, i), 1000 + i);
 	}
-	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + 60 * SEC), 0);
+	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + PATIENCE), 0);
 	for (i = 0; i < 100; i++)
 		assert_int_equal(jobs[i].op.res, 0);
 	/* One flush serves many. */
-	assert_in_range(f->faults.nr_syncs, 1, 20);
+	assert_in_range(f->faults.nr_syncs, 1, 50);
 	reopen(f);
 	pkvrt_disk_info(f->disk, &info);
 	assert_int_equal(info.created, 0);
@@ -231,7 +230,7 @@ static void test_neighbours_merge(void **state)
 		fill(page_at(f, 15 - i), i);
 		job_submit(f->disk, &jobs[i], PKVRT_DISK_SWAP_OUT, i, page_at(f, 15 - i), 0);
 	}
-	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + 60 * SEC), 0);
+	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + PATIENCE), 0);
 	pkvrt_disk_stats(f->disk, &s);
 	assert_int_equal(s.io.nr_commands, 1);
 	assert_int_equal(s.io.nr_merged, 15);
@@ -254,7 +253,7 @@ static void test_error_of_one_spares_neighbours(void **state)
 	}
 	/* The merged command fails, and then one of the eight alone. */
 	set_fault(f, PKVRT_IO_WRITE, PKVRT_FAULT_ERROR, EIO, 2);
-	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + 60 * SEC), 0);
+	assert_int_equal(pkvrt_disk_drain(f->disk, pkvrt_now_ns() + PATIENCE), 0);
 	for (i = 0; i < 8; i++)
 		nr_failed += jobs[i].op.res == -EIO;
 	assert_int_equal(nr_failed, 1);
@@ -418,18 +417,41 @@ static void test_failed_flush_vouches_for_nothing(void **state)
 	assert_int_equal(scan(f).nr, 0);
 }
 
+/*
+ * An operation that is late because its command hangs. Where the deadline came before that
+ * command was even issued, the next try has more time. Returns the number of tries.
+ */
+static unsigned int run_late(struct fixture *f, struct job *late, enum pkvrt_disk_kind kind,
+			     enum pkvrt_io_kind hanging, void *buf)
+{
+	uint64_t span_ns = 1000000;
+	unsigned int nr_tries = 0;
+
+	for (;;) {
+		set_fault(f, hanging, PKVRT_FAULT_HANG, 0, 1);
+		late->op.deadline_ns = pkvrt_now_ns() + span_ns;
+		job_submit(f->disk, late, kind, 9, buf, 1);
+		job_wait(f->disk, late);
+		nr_tries++;
+		assert_int_equal(late->nr_done, 1);
+		assert_int_equal(late->op.res, -ETIMEDOUT);
+		if (!f->faults.nr)
+			return nr_tries;
+		job_wait_released(f->disk, late);
+		span_ns *= 2;
+	}
+}
+
 static void test_late_write_never_hits_the_next_page(void **state)
 {
 	struct fixture *f = *state;
-	struct job late = { .op.deadline_ns = pkvrt_now_ns() + 1000000 };
+	struct job late = { 0 };
 	struct pkvrt_disk_stats s;
+	unsigned int nr_tries;
 
 	fill(f->pages, 1);
 	fill(page_at(f, 1), 2);
-	set_fault(f, PKVRT_IO_WRITE, PKVRT_FAULT_HANG, 0, 1);
-	job_submit(f->disk, &late, PKVRT_DISK_SWAP_OUT, 9, f->pages, 0);
-	job_wait(f->disk, &late);
-	assert_int_equal(late.op.res, -ETIMEDOUT);
+	nr_tries = run_late(f, &late, PKVRT_DISK_SWAP_OUT, PKVRT_IO_WRITE, f->pages);
 	assert_int_equal(late.nr_released, 0);
 	assert_true(pkvrt_disk_slot_busy(f->disk, 9));
 	assert_int_equal(pkvrt_disk_pending(f->disk), 0);
@@ -437,10 +459,9 @@ static void test_late_write_never_hits_the_next_page(void **state)
 	assert_int_equal(job_run(f->disk, PKVRT_DISK_SWAP_OUT, 9, page_at(f, 1), 0), -EBUSY);
 	pkvrt_disk_stats(f->disk, &s);
 	assert_int_equal(s.io.nr_quarantined, 1);
-	assert_int_equal(s.nr_late, 1);
+	assert_int_equal(s.nr_late, nr_tries);
 	pkvrt_io_unhang(pkvrt_disk_io(f->disk));
-	while (!late.nr_released)
-		assert_true(pkvrt_disk_wait(f->disk, pkvrt_now_ns() + SEC) >= 0);
+	job_wait_released(f->disk, &late);
 	assert_int_equal(late.nr_done, 1);
 	assert_int_equal(job_run(f->disk, PKVRT_DISK_LOAD, 9, page_at(f, 2), 0), -ENODATA);
 	assert_int_equal(job_run(f->disk, PKVRT_DISK_SWAP_OUT, 9, page_at(f, 1), 0), 0);
@@ -455,15 +476,10 @@ static void test_late_read_keeps_its_buffer(void **state)
 
 	fill(f->pages, 1);
 	assert_int_equal(job_run(f->disk, PKVRT_DISK_SWAP_OUT, 9, f->pages, 0), 0);
-	set_fault(f, PKVRT_IO_READ, PKVRT_FAULT_HANG, 0, 1);
-	late.op.deadline_ns = pkvrt_now_ns() + 1000000;
-	job_submit(f->disk, &late, PKVRT_DISK_LOAD, 9, page_at(f, 1), 0);
-	job_wait(f->disk, &late);
-	assert_int_equal(late.op.res, -ETIMEDOUT);
+	run_late(f, &late, PKVRT_DISK_LOAD, PKVRT_IO_READ, page_at(f, 1));
 	assert_int_equal(late.nr_released, 0);
 	pkvrt_io_unhang(pkvrt_disk_io(f->disk));
-	while (!late.nr_released)
-		assert_true(pkvrt_disk_wait(f->disk, pkvrt_now_ns() + SEC) >= 0);
+	job_wait_released(f->disk, &late);
 	/* It did land after all: the quarantine was not for nothing. */
 	assert_true(is_filled(page_at(f, 1), 1));
 }
@@ -471,16 +487,12 @@ static void test_late_read_keeps_its_buffer(void **state)
 static void test_late_flush(void **state)
 {
 	struct fixture *f = *state;
-	struct job late = { .op.deadline_ns = pkvrt_now_ns() + 50000000 };
+	struct job late = { 0 };
 
 	fill(f->pages, 1);
-	set_fault(f, PKVRT_IO_SYNC, PKVRT_FAULT_HANG, 0, 1);
-	job_submit(f->disk, &late, PKVRT_DISK_STORE, 9, f->pages, 1);
-	job_wait(f->disk, &late);
-	assert_int_equal(late.op.res, -ETIMEDOUT);
+	run_late(f, &late, PKVRT_DISK_STORE, PKVRT_IO_SYNC, f->pages);
 	/* The data write itself comes back, flush or no flush. */
-	while (!late.nr_released)
-		assert_true(pkvrt_disk_wait(f->disk, pkvrt_now_ns() + SEC) >= 0);
+	job_wait_released(f->disk, &late);
 	assert_int_equal(job_run(f->disk, PKVRT_DISK_SWAP_OUT, 9, f->pages, 0), 0);
 	reopen(f);
 	assert_int_equal(scan(f).nr, 0);
@@ -497,7 +509,7 @@ static void test_close_ends_everything(void **state)
 		job_submit(f->disk, &jobs[i], i & 1 ? PKVRT_DISK_STORE : PKVRT_DISK_SWAP_OUT,
 			   i * 10, page_at(f, i), i);
 	assert_true(pkvrt_disk_poll(f->disk) >= 0);
-	pkvrt_disk_close(f->disk, SEC);
+	pkvrt_disk_close(f->disk, PATIENCE);
 	for (i = 0; i < 4; i++) {
 		assert_int_equal(jobs[i].nr_done, 1);
 		assert_int_equal(jobs[i].nr_released, 1);

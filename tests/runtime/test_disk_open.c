@@ -78,7 +78,7 @@ static void make_image(struct fixture *f)
 	pkvrt_disk_info(d, &info);
 	assert_int_equal(info.created, 1);
 	assert_int_equal(info.nr_slots, NR_SLOTS);
-	pkvrt_disk_close(d, SEC);
+	pkvrt_disk_close(d, PATIENCE);
 }
 
 static void patch(struct fixture *f, long at, const void *bytes, size_t len)
@@ -108,7 +108,7 @@ static void test_create_then_open(void **state)
 	assert_int_equal(info.created, 0);
 	assert_int_equal(info.nr_slots, NR_SLOTS);
 	assert_string_equal(info.pool_name, "test");
-	pkvrt_disk_close(d, SEC);
+	pkvrt_disk_close(d, PATIENCE);
 }
 
 static void test_empty_file_becomes_an_image(void **state)
@@ -358,9 +358,9 @@ static void test_in_use(void **state)
 	struct pkvrt_disk *d = disk_open(&f->params);
 
 	expect(f, -EBUSY, "in use");
-	pkvrt_disk_close(d, SEC);
+	pkvrt_disk_close(d, PATIENCE);
 	d = disk_open(&f->params);
-	pkvrt_disk_close(d, SEC);
+	pkvrt_disk_close(d, PATIENCE);
 }
 
 int main(void)

@@ -53,17 +53,17 @@ static void test_round_trip(void **state)
 		job_submit(d, &jobs[i], i % 2 ? PKVRT_DISK_STORE : PKVRT_DISK_SWAP_OUT, i,
 			   pages + i * PAGE, 100 + i);
 	}
-	assert_int_equal(pkvrt_disk_drain(d, pkvrt_now_ns() + 60 * SEC), 0);
+	assert_int_equal(pkvrt_disk_drain(d, pkvrt_now_ns() + PATIENCE), 0);
 	for (i = 0; i < NR_SLOTS; i++) {
 		assert_int_equal(jobs[i].op.res, 0);
 		assert_int_equal(job_run(d, PKVRT_DISK_LOAD, i, pages, 0), 0);
 		assert_true(is_filled(pages, 100 + i));
 	}
-	pkvrt_disk_close(d, SEC);
+	pkvrt_disk_close(d, PATIENCE);
 	d = disk_open(&p);
 	assert_int_equal(pkvrt_disk_scan(d, count, &nr), 0);
 	assert_int_equal(nr, NR_SLOTS / 2);
-	pkvrt_disk_close(d, SEC);
+	pkvrt_disk_close(d, PATIENCE);
 	free(pages);
 	folder_exit(&f);
 }

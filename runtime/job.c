@@ -34,6 +34,24 @@ static void sum_pages(const struct pkvrt_workload *w, const struct pkvrt_shape *
 	}
 }
 
+uint64_t pkvrt_job_wanted_pages(const struct pkvrt_workload *w, const struct pkvrt_shape *shape,
+				uint32_t page_tokens)
+{
+	uint64_t sum, largest;
+
+	sum_pages(w, shape, page_tokens, &sum, &largest);
+	return sum;
+}
+
+uint64_t pkvrt_job_largest_pages(const struct pkvrt_workload *w, const struct pkvrt_shape *shape,
+				 uint32_t page_tokens)
+{
+	uint64_t sum, largest;
+
+	sum_pages(w, shape, page_tokens, &sum, &largest);
+	return largest;
+}
+
 static uint32_t clamp_pages(uint64_t nr)
 {
 	return nr < 1u << 28 ? (uint32_t)nr : 1u << 28;

@@ -72,6 +72,18 @@ struct pkvrt_job_hooks {
 int pkvrt_job_size(const struct pkvrt_workload *w, const struct pkvrt_shape *shape,
 		   uint32_t page_tokens, struct pkvrt_job_tiers *tiers);
 
+/** Pages of all requests together, each with all its tokens; and of the largest one. */
+uint64_t pkvrt_job_wanted_pages(const struct pkvrt_workload *w, const struct pkvrt_shape *shape,
+				uint32_t page_tokens);
+uint64_t pkvrt_job_largest_pages(const struct pkvrt_workload *w, const struct pkvrt_shape *shape,
+				 uint32_t page_tokens);
+
+/**
+ * Slots of the disk image that @p names, when it is there and fits the job; 0 otherwise (then
+ * pkvrt_job_run() makes it, or says what is wrong with it).
+ */
+uint32_t pkvrt_job_image_slots(const struct pkvrt_job_params *p);
+
 /** Tiers in which nothing ever leaves the device. */
 void pkvrt_job_size_unlimited(const struct pkvrt_workload *w, const struct pkvrt_shape *shape,
 			      uint32_t page_tokens, struct pkvrt_job_tiers *tiers);

@@ -203,6 +203,7 @@ void pkvrt_job_finish_report(struct pkvrt_job *j)
 	r->page_bytes = j->page_bytes;
 	for (int t = 0; t < PAGEDKV_NR_TIERS; t++)
 		r->nr_slots[t] = st.tiers[t].nr_slots;
+	r->wanted_slots = pkvrt_job_wanted_pages(w, &j->p->shape, j->p->page_tokens);
 	report_shares(r, pkvrt_metrics_window(m));
 	r->nr_preempt_swap = m->nr_swap_preempts;
 	r->nr_preempt_recompute = m->nr_recompute_preempts;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later OR MIT
 /* Setting the main job's parts up, in the order in which they need each other, and down. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,31 @@ static int fail(struct pkvrt_job *j, int err, const char *what)
 	return pkvrt_why(j->why, j->why_len, err, "%s: %s", what, strerror(-err));
 }
 
+static struct pkvrt_disk_params disk_params(const struct pkvrt_job_params *p)
+{
+	return (struct pkvrt_disk_params){
+		.size = sizeof(struct pkvrt_disk_params),
+		.path = p->disk,
+		.page_bytes = pkvrt_model_page_bytes(&p->model, p->page_tokens, p->kv_dtype),
+		.model_fp = pkvrt_model_fingerprint(&p->model, p->seed, p->page_tokens,
+						    p->kv_dtype),
+		.pool_name = "run",
+	};
+}
+
+uint32_t pkvrt_job_image_slots(const struct pkvrt_job_params *p)
+{
+	struct pkvrt_disk_params dp = disk_params(p);
+	struct pkvrt_disk_info info = { 0 };
+	struct pkvrt_disk *disk;
+
+	if (!p->disk || p->lengths_only || pkvrt_disk_open(&disk, &dp, NULL, 0))
+		return 0;
+	pkvrt_disk_info(disk, &info);
+	pkvrt_disk_close(disk, STOP_GRACE_NS);
+	return (uint32_t)info.nr_slots;
+}
+
 /* A file without a name, or with: what was made for this run is gone with it. */
 static int open_disk(struct pkvrt_job *j)
 {
@@ -34,18 +60,11 @@ static int open_disk(struct pkvrt_job *j)
 	const char *dir = getenv("TMPDIR");
 	char path[4096];
 	struct pkvrt_disk_info info;
-	struct pkvrt_disk_params dp = {
-		.size = sizeof(dp),
-		.path = p->disk,
-		.flags = PKVRT_DISK_CREATE,
-		.page_bytes = j->page_bytes,
-		.nr_slots = p->tiers.nr_pages[PAGEDKV_DISK],
-		.model_fp = pkvrt_model_fingerprint(&p->model, p->seed, p->page_tokens,
-						    p->kv_dtype),
-		.pool_name = "run",
-	};
+	struct pkvrt_disk_params dp = disk_params(p);
 	int err, fd;
 
+	dp.flags = PKVRT_DISK_CREATE;
+	dp.nr_slots = p->tiers.nr_pages[PAGEDKV_DISK];
 	if (!dp.nr_slots)
 		return 0;
 	if (getrandom(dp.salt, sizeof(dp.salt), 0) != sizeof(dp.salt))
@@ -68,6 +87,12 @@ static int open_disk(struct pkvrt_job *j)
 	pkvrt_disk_info(j->disk, &info);
 	memcpy(j->salt, info.salt, sizeof(j->salt));
 	return 0;
+}
+
+static const char *backend_name(uint32_t backend)
+{
+	return backend == PAGEDKV_BACKEND_KMOD ? "backend kmod (the kernel module)" :
+	       "backend embedded";
 }
 
 static int make_pool(struct pkvrt_job *j)
@@ -97,8 +122,9 @@ static int make_pool(struct pkvrt_job *j)
 		c->high[PAGEDKV_HOST] = nr[PAGEDKV_HOST] / 4;
 	}
 	err = pagedkv_open(&j->kv, &kp);
-	if (!err)
-		err = pagedkv_pool_create(j->kv, &j->pool, &pp);
+	if (err)
+		return fail(j, err, backend_name(p->backend));
+	err = pagedkv_pool_create(j->kv, &j->pool, &pp);
 	return err ? fail(j, err, "no pool of this size") : 0;
 }
 
@@ -137,7 +163,10 @@ static int make_device(struct pkvrt_job *j)
 	if (!err)
 		err = pkvrt_arena_create(&j->device, &ap);
 	if (err)
-		return fail(j, err, "no memory for the device tier");
+		return pkvrt_why(j->why, j->why_len, err,
+				 "device tier of %u pages of %" PRIu64 " bytes: %s",
+				 j->p->tiers.nr_pages[PAGEDKV_DEVICE], j->page_bytes,
+				 strerror(-err));
 	j->device_cpu.base = pkvrt_arena_base(j->device);
 	j->device_cpu.page_bytes = j->page_bytes;
 	return 0;

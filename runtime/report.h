@@ -57,6 +57,7 @@ struct pkvrt_shares {
  * @page_bytes: of a page
  * @nr_slots: of each tier
  * @peak_slots: most in use at once, a tier
+ * @wanted_slots: pages of all requests together, each with all its tokens
  * @peak_demand_slots: most that all admitted requests had need of at once, wherever they were
  * @pages_shared_pct: pages saved by sharing, of those that would be needed without, averaged
  *	over time
@@ -89,6 +90,7 @@ struct pkvrt_report {
 	uint64_t page_bytes;
 	uint32_t nr_slots[PAGEDKV_NR_TIERS];
 	uint32_t peak_slots[PAGEDKV_NR_TIERS];
+	uint64_t wanted_slots;
 	uint32_t peak_demand_slots;
 	struct pkvrt_shares shares;
 	double pages_shared_pct;

@@ -107,7 +107,7 @@ static const struct spec specs[] = {
 	RANGE("page-tokens", POWER, page_tokens, 1, MAX_PAGE_TOKENS, "N",
 	      "tokens of a page, a power of two (default 16)"),
 	WORDS("kv-dtype", kv_type, kv_types, "TYPE",
-	      "of keys and values: f32 or bf16 (default f32)"),
+	      "of keys and values: f32 or bf16 (default bf16)"),
 	HEADING("Scheduling"),
 	WORDS("policy", policy, policies, "POLICY",
 	      "paged, orca-max, orca-pow2, orca-oracle or static\n"
@@ -321,6 +321,7 @@ static void set_defaults(struct pkv_options *o)
 		.host_pages = PKV_AUTO,
 		.disk_pages = PKV_AUTO,
 		.page_tokens = 16,
+		.kv_type = PKV_KV_BF16,
 		.max_batch = 256,
 		.token_budget = 2560,
 	};

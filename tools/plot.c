@@ -177,7 +177,7 @@ static void put_heading(FILE *out, const struct pkvrt_report *r)
 		" preemptions' at screen 0.03,0.946 left textcolor rgb '" INK "'\n",
 		r->nr_tokens, seconds(r->elapsed_ns),
 		r->elapsed_ns ? (double)r->nr_tokens / seconds(r->elapsed_ns) : 0, r->mean_batch,
-		device ? (double)r->peak_demand_slots / device : 0,
+		device ? (double)r->wanted_slots / device : 0,
 		r->nr_preempt_swap + r->nr_preempt_recompute);
 	fprintf(out, "set label 3 '%.0f MiB swapped out   ·   prefix hits %.1f %%   ·   "
 		"tokens fill %.1f %% of the device tier   ·   {/:Bold %s}' "

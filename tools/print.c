@@ -30,12 +30,12 @@ static double tokens_per_s(const struct pkvrt_report *r)
 	return r->elapsed_ns ? (double)r->nr_tokens / seconds(r) : 0;
 }
 
-/* What the requests would fill at once, in device tiers. */
+/* What all requests together want, in device tiers. */
 static double oversubscription(const struct pkvrt_report *r)
 {
 	uint32_t slots = r->nr_slots[PAGEDKV_DEVICE];
 
-	return slots ? (double)r->peak_demand_slots / slots : 0;
+	return slots ? (double)r->wanted_slots / slots : 0;
 }
 
 /* Bytes that left the device by swapping. */
@@ -98,8 +98,9 @@ static void print_tiers(FILE *out, const struct pkvrt_report *r)
 		if (r->nr_slots[t])
 			fprintf(out, "  %-6s  %10u %10u\n", tier_names[t], r->nr_slots[t],
 				r->peak_slots[t]);
-	fprintf(out, "\n  needed at once   %u pages: %.2f times the device tier\n",
-		r->peak_demand_slots, oversubscription(r));
+	fprintf(out, "\n  all requests     %" PRIu64 " pages: %.2f times the device tier\n",
+		r->wanted_slots, oversubscription(r));
+	fprintf(out, "  admitted at once %u pages\n", r->peak_demand_slots);
 	fprintf(out, "  shared           %.1f %% of pages saved\n", r->pages_shared_pct);
 	fprintf(out, "  prefix cache     %.1f %% hit: %" PRIu64 " of %" PRIu64 " tokens\n",
 		pct(r->prefix_hit_tokens, r->prefix_lookup_tokens), r->prefix_hit_tokens,
@@ -254,6 +255,8 @@ static int add_counts(json_t *obj, const struct pkvrt_report *r)
 		{ "prompt_tokens", r->nr_prompt_tokens },
 		{ "tokens", r->nr_tokens },
 		{ "steps", r->nr_steps },
+		{ "wanted_pages", r->wanted_slots },
+		{ "peak_demand_pages", r->peak_demand_slots },
 		{ "page_tokens", r->page_tokens },
 		{ "page_bytes", r->page_bytes },
 		{ "preemptions", r->nr_preempt_swap + r->nr_preempt_recompute },

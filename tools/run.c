@@ -4,6 +4,7 @@
  * without swapping and without a prefix cache, to compare every token.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,6 +71,26 @@ static int read_workload(struct run *r)
 	return pkvrt_workload_create(&r->w, &wp, r->why, sizeof(r->why));
 }
 
+static int size_tiers(struct run *r)
+{
+	struct pkvrt_job_params *p = &r->p;
+	uint32_t *nr = p->tiers.nr_pages;
+	uint64_t largest = pkvrt_job_largest_pages(r->w, &p->shape, p->page_tokens);
+	uint32_t image = nr[PAGEDKV_DISK] == PKV_AUTO ? pkvrt_job_image_slots(p) : 0;
+
+	if (image)
+		nr[PAGEDKV_DISK] = image;
+	if (pkvrt_job_size(r->w, &p->shape, p->page_tokens, &p->tiers))
+		return pkvrt_why(r->why, sizeof(r->why), -EOVERFLOW,
+				 "the largest request needs more pages than a tier can have");
+	if (p->policy == PKVRT_POLICY_PAGED && largest > nr[PAGEDKV_DEVICE])
+		return pkvrt_why(r->why, sizeof(r->why), -EINVAL,
+				 "--device-pages %u: the largest request needs %" PRIu64
+				 " (--max-tokens leaves long ones out)",
+				 nr[PAGEDKV_DEVICE], largest);
+	return 0;
+}
+
 static int make_params(struct run *r)
 {
 	static const enum pkvrt_policy policies[] = {
@@ -120,10 +141,7 @@ static int make_params(struct run *r)
 		return pkvrt_why(r->why, sizeof(r->why), -EINVAL,
 				 "the model takes no request of %u tokens: see --max-tokens",
 				 r->w->max_total_tokens);
-	if (pkvrt_job_size(r->w, &p->shape, p->page_tokens, &p->tiers))
-		return pkvrt_why(r->why, sizeof(r->why), -EOVERFLOW,
-				 "the largest request needs more pages than a tier can have");
-	return 0;
+	return size_tiers(r);
 }
 
 /* -------------------------------------------------------------------- runs */
@@ -189,6 +207,12 @@ static int print_report(struct run *r)
 		return complain(r, 1);
 	if (r->report.identical == PKVRT_DIFFERENT)
 		return 1;
+	if (r->report.nr_failed) {
+		pkvrt_why(r->why, sizeof(r->why), -ENOSPC,
+			  "%u of %u requests have no room in the device tier: see --device-pages",
+			  r->report.nr_failed, r->report.nr_requests);
+		return complain(r, 1);
+	}
 	return r->report.interrupted ? EXIT_INTERRUPTED : 0;
 }
 

@@ -45,7 +45,7 @@ static int run(const struct pkvrt_workload *w, int which, struct pkvrt_report *r
 		.backend = PAGEDKV_BACKEND_EMBEDDED,
 		.model = pkvrt_model_default(),
 		.seed = 1,
-		.kv_dtype = PKV_F32,
+		.kv_dtype = PKV_BF16,
 	};
 	char why[PKVRT_WHY_LEN];
 	int err;

@@ -74,7 +74,8 @@ refuse "--rate: 'fast'" run --rate fast
 refuse "paged, orca-max" run --policy best
 refuse "--n and --beam" run --n 2 --beam 2
 refuse "--shared-prefix" run --shared-prefix 4K
-refuse "--device-pages" run --device-pages 256M --page-tokens 1024
+refuse "device tier of 268435456 pages" run --device-pages 256M --page-tokens 1024
+refuse "--device-pages 3: the largest request" run --requests 5 --device-pages 3
 refuse "kmod" run --backend kmod --requests 1
 
 refuse "missing.csv: can't open" run --trace missing.csv

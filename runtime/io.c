@@ -32,8 +32,6 @@
 #define RING_PAUSE_NS	10000000
 #define RING_TRIES	20u
 #define BREATH_BYTES	(1u << 20)	/* of ended data between two looks for commands to issue */
-#define CHUNK_SHIFT	30		/* the kernel takes 1 GiB in one registered buffer */
-#define MAX_CHUNKS	1024u
 #define NSEC		1000000000ull
 #define NEVER		UINT64_MAX
 
@@ -67,13 +65,6 @@ struct cmd {
 	struct cmd *next_free;
 };
 
-/* Registered memory: chunks of 1 GiB from index @first on. */
-struct region {
-	uintptr_t start;
-	size_t bytes;
-	unsigned int first;
-};
-
 struct pkvrt_io {
 	struct io_uring ring;
 	int has_ring;
@@ -83,8 +74,7 @@ struct pkvrt_io {
 	unsigned int nr_cmds;
 	uint32_t merge_bytes;
 	uint32_t align_bytes;
-	struct region regions[PKVRT_IO_MAX_REGIONS];
-	unsigned int nr_regions;
+	struct pkvrt_regions regions;
 	const struct pkvrt_io_hooks *hooks;
 
 	struct cmd *cmds;
@@ -198,24 +188,6 @@ static void split_cmd(struct pkvrt_io *io, struct cmd *cmd)
 
 /* -- commands --------------------------------------------------------------------------------- */
 
-static int fixed_index(const struct pkvrt_io *io, const struct iovec *iov)
-{
-	uintptr_t start, last;
-	unsigned int i;
-
-	for (i = 0; i < io->nr_regions; i++) {
-		start = (uintptr_t)iov->iov_base - io->regions[i].start;
-		last = start + iov->iov_len - 1;
-		if ((uintptr_t)iov->iov_base < io->regions[i].start ||
-		    last >= io->regions[i].bytes)
-			continue;
-		if (start >> CHUNK_SHIFT != last >> CHUNK_SHIFT)
-			return -1;
-		return (int)(io->regions[i].first + (start >> CHUNK_SHIFT));
-	}
-	return -1;
-}
-
 /* NULL only when the kernel takes nothing more for now. */
 static struct io_uring_sqe *get_sqe(struct pkvrt_io *io)
 {
@@ -233,7 +205,7 @@ static void prep_transfer(struct pkvrt_io *io, struct cmd *cmd, struct io_uring_
 {
 	int write = cmd->kind == PKVRT_IO_WRITE;
 	int fd = io->caps & PKVRT_IO_CAP_FIXED_FILE ? 0 : io->fd;
-	int index = nr_iov == 1 ? fixed_index(io, iov) : -1;
+	int index = nr_iov == 1 ? pkvrt_regions_index(&io->regions, iov) : -1;
 
 	if (index >= 0 && write)
 		io_uring_prep_write_fixed(sqe, fd, iov->iov_base, (unsigned int)iov->iov_len,
@@ -841,35 +813,23 @@ void pkvrt_io_stats(const struct pkvrt_io *io, struct pkvrt_io_stats *s)
 
 int pkvrt_io_register(struct pkvrt_io *io, const struct iovec *regions, unsigned int nr)
 {
-	const size_t chunk = (size_t)1 << CHUNK_SHIFT;
-	struct iovec chunks[MAX_CHUNKS];
-	unsigned int i, nr_chunks = 0;
-	size_t off, left;
+	struct iovec chunks[PKVRT_REGIONS_CHUNKS];
 	int ret;
 
 	if (!nr || nr > PKVRT_IO_MAX_REGIONS)
 		return -EINVAL;
 	if (!io->has_ring)
 		return -EOPNOTSUPP;
-	for (i = 0; i < nr; i++) {
-		io->regions[i] = (struct region){
-			(uintptr_t)regions[i].iov_base, regions[i].iov_len, nr_chunks
-		};
-		for (off = 0; off < regions[i].iov_len; off += chunk) {
-			if (nr_chunks == MAX_CHUNKS)
-				return -EINVAL;
-			left = regions[i].iov_len - off;
-			chunks[nr_chunks++] = (struct iovec){
-				(char *)regions[i].iov_base + off, left < chunk ? left : chunk
-			};
-		}
-	}
-	ret = io_uring_register_buffers(&io->ring, chunks, nr_chunks);
+	if (io->caps & PKVRT_IO_CAP_FIXED_BUF)
+		return -EBUSY;
+	ret = pkvrt_regions_cut(&io->regions, regions, nr, chunks);
+	if (ret > 0)
+		ret = io_uring_register_buffers(&io->ring, chunks, (unsigned int)ret);
 	if (ret)
-		return ret;
-	io->nr_regions = nr;
-	io->caps |= PKVRT_IO_CAP_FIXED_BUF;
-	return 0;
+		io->regions.nr = 0;
+	else
+		io->caps |= PKVRT_IO_CAP_FIXED_BUF;
+	return ret;
 }
 
 /*

@@ -22,6 +22,8 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
+#include "regions.h"
+
 enum pkvrt_io_kind {
 	PKVRT_IO_READ,
 	PKVRT_IO_WRITE,
@@ -82,7 +84,7 @@ struct pkvrt_io_params {
 	const struct pkvrt_io_hooks *hooks;	/* NULL outside tests; must outlive the ring */
 };
 
-#define PKVRT_IO_MAX_REGIONS	4
+#define PKVRT_IO_MAX_REGIONS	PKVRT_REGIONS_MAX
 
 #define PKVRT_IO_CAP_URING	(1u << 0)	/* io_uring, not the synchronous fallback */
 #define PKVRT_IO_CAP_FIXED_BUF	(1u << 1)	/* buffers are registered */

@@ -19,14 +19,27 @@
 #include "diskfmt.h"
 
 #define TOTAL_BYTES	((uint64_t)4 << 30)
-#define WINDOW_BYTES	((uint64_t)512 << 20)	/* pages under way, at most ... */
-#define WINDOW_PAGES	512u			/* ... of which so many */
+#define WINDOW_BYTES	((uint64_t)512 << 20)	/* pages under way, as in the engine */
 #define DEPTH		64u
-#define FLUSH_BYTES	((uint64_t)128 << 20)	/* the disk's default */
+#define FLUSH_BYTES	((uint64_t)128 << 20)	/* what fio writes between its flushes */
 #define NR_TURNS	3
 #define SEC		1000000000ull
 
-enum pass { PASS_SWAP_OUT, PASS_SWAP_IN, PASS_STORE, NR_PASSES };
+enum pass {
+	PASS_SWAP_OUT,
+	PASS_SWAP_IN,
+	PASS_STORE,	/* over private pages */
+	PASS_REPLACE,	/* over published ones, whose headers are withdrawn first */
+	NR_PASSES
+};
+
+enum peer {
+	FIO_READ,
+	FIO_WRITE,
+	FIO_END_FSYNC,		/* one flush, at the end */
+	FIO_FLUSH,		/* one every FLUSH_BYTES, and at the end */
+	NR_PEERS
+};
 
 struct bench {
 	const char *path;
@@ -84,14 +97,13 @@ static double run_pass(struct bench *b, enum pkvrt_disk_kind kind)
 }
 
 /*
- * @nr_sync: pages after which fio flushes, 0 never.
  * GB/s of fio over the data area of the image; 0 when there is no fio. At its best: from huge
  * pages, as our arena is (small ones halve it: more segments a request), and without the work of
  * scrambling what it writes.
  */
-static double run_fio(struct bench *b, int write, uint64_t nr_sync)
+static double run_fio(struct bench *b, enum peer peer)
 {
-	const char *dir = write ? "write" : "read";
+	const char *dir = peer == FIO_READ ? "read" : "write";
 	uint64_t data = 0, total;
 	json_t *root, *job;
 	double bytes = 0;
@@ -101,11 +113,12 @@ static double run_fio(struct bench *b, int write, uint64_t nr_sync)
 	pkvrt_fmt_layout(b->page_bytes, b->nr_pages, &data, &total);
 	snprintf(cmd, sizeof(cmd),
 		 "GLIBC_TUNABLES=glibc.malloc.hugetlb=1 fio --name=x --scramble_buffers=0 "
-		 "--filename='%s' --rw=%s --ioengine=io_uring --direct=1 --fixedbufs --registerfiles "
-		 "--iodepth=%u --bs=%" PRIu64 " --offset=%" PRIu64 " --size=%" PRIu64 " --fdatasync=%"
-		 PRIu64 " --end_fsync=%d --allow_file_create=0 --overwrite=1 --output-format=json 2>/dev/null",
-		 b->path, dir, DEPTH, b->page_bytes, data, b->nr_pages * b->page_bytes, nr_sync,
-		 nr_sync != 0);
+		 "--filename='%s' --rw=%s --ioengine=io_uring --direct=1 --fixedbufs "
+		 "--registerfiles --iodepth=%u --bs=%" PRIu64 " --offset=%" PRIu64
+		 " --size=%" PRIu64 " --fdatasync=%" PRIu64 " --end_fsync=%d "
+		 "--allow_file_create=0 --overwrite=1 --output-format=json 2>/dev/null",
+		 b->path, dir, DEPTH, b->page_bytes, data, b->nr_pages * b->page_bytes,
+		 peer == FIO_FLUSH ? FLUSH_BYTES / b->page_bytes : 0, peer >= FIO_END_FSYNC);
 	f = popen(cmd, "r");
 	if (!f)
 		return 0;
@@ -147,58 +160,84 @@ static void print(const struct bench *b, const char *what, const double *ours, c
 	fflush(stdout);
 }
 
-/* One after the other; the turn says who is first, since disks remember what was before. */
-static int take_turn(struct bench *b, int turn, enum pass pass, double *ours, double *fio)
+/* GB/s of each turn. */
+struct figures {
+	double ours[NR_PASSES][NR_TURNS], fio[NR_PEERS][NR_TURNS];
+};
+
+static int take_pass(struct bench *b, struct figures *g, int turn, enum pass pass)
 {
 	static const enum pkvrt_disk_kind kinds[NR_PASSES] = {
-		PKVRT_DISK_SWAP_OUT, PKVRT_DISK_LOAD, PKVRT_DISK_STORE,
+		PKVRT_DISK_SWAP_OUT, PKVRT_DISK_LOAD, PKVRT_DISK_STORE, PKVRT_DISK_STORE,
 	};
+	double speed = run_pass(b, kinds[pass]);
 
-	if (turn % 2)
-		*fio = run_fio(b, pass != PASS_SWAP_IN, 0);
-	*ours = run_pass(b, kinds[pass]);
-	if (*ours < 0)
-		return (int)*ours;
-	if (turn % 2 == 0)
-		*fio = run_fio(b, pass != PASS_SWAP_IN, 0);
-	return 0;
+	g->ours[pass][turn] = speed;
+	return speed < 0 ? (int)speed : 0;
+}
+
+static void take_peers(struct bench *b, struct figures *g, int turn, enum peer first,
+		       enum peer last)
+{
+	enum peer peer;
+
+	for (peer = first; peer <= last; peer++)
+		g->fio[peer][turn] = run_fio(b, peer);
+}
+
+/* The turn says who is first, since disks remember what was before. All slots are private. */
+static int take_turn(struct bench *b, struct figures *g, int turn)
+{
+	int fio_first = turn % 2, ret;
+
+	if (fio_first)
+		take_peers(b, g, turn, FIO_END_FSYNC, FIO_FLUSH);
+	ret = take_pass(b, g, turn, PASS_STORE);
+	if (!ret)
+		ret = take_pass(b, g, turn, PASS_REPLACE);
+	if (!ret && !fio_first)
+		take_peers(b, g, turn, FIO_END_FSYNC, FIO_FLUSH);
+	/* Withdraws the headers, and is not counted. */
+	if (!ret)
+		ret = take_pass(b, g, turn, PASS_SWAP_OUT);
+	if (!ret && fio_first)
+		take_peers(b, g, turn, FIO_WRITE, FIO_WRITE);
+	if (!ret)
+		ret = take_pass(b, g, turn, PASS_SWAP_OUT);
+	/* What is loaded has to be what we wrote. */
+	if (!ret && fio_first)
+		take_peers(b, g, turn, FIO_READ, FIO_READ);
+	if (!ret)
+		ret = take_pass(b, g, turn, PASS_SWAP_IN);
+	if (!ret && !fio_first) {
+		take_peers(b, g, turn, FIO_READ, FIO_READ);
+		take_peers(b, g, turn, FIO_WRITE, FIO_WRITE);
+	}
+	return ret;
 }
 
 static int measure(struct bench *b)
 {
-	static const char *const names[NR_PASSES] = {
-		"swap-out", "swap-in", "swap-out, published",
-	};
-	double ours[NR_PASSES][NR_TURNS], fio[NR_PASSES][NR_TURNS], durable[NR_TURNS], speed;
-	int turn, pass, ret;
+	struct figures g;
+	double speed;
+	int turn, ret;
 
 	/* The first writes find unwritten blocks; that is the filesystem's speed, not ours. */
-	speed = run_pass(b, PKVRT_DISK_STORE);
+	speed = run_pass(b, PKVRT_DISK_SWAP_OUT);
 	if (speed < 0)
 		return (int)speed;
 	for (turn = 0; turn < NR_TURNS; turn++) {
-		ret = take_turn(b, turn, PASS_STORE, &ours[PASS_STORE][turn],
-				&fio[PASS_STORE][turn]);
-		/* What the same durability costs fio. */
-		durable[turn] = run_fio(b, 1, FLUSH_BYTES / b->page_bytes);
-		/* Withdraws the headers: once over a published page, from then on it is plain. */
-		if (!ret && run_pass(b, PKVRT_DISK_SWAP_OUT) < 0)
-			ret = -EIO;
-		if (!ret)
-			ret = take_turn(b, turn, PASS_SWAP_OUT, &ours[PASS_SWAP_OUT][turn],
-					&fio[PASS_SWAP_OUT][turn]);
-		/* What fio wrote last would be wrong pages to the loads. */
-		if (!ret && turn % 2 == 0 && run_pass(b, PKVRT_DISK_SWAP_OUT) < 0)
-			ret = -EIO;
-		if (!ret)
-			ret = take_turn(b, turn, PASS_SWAP_IN, &ours[PASS_SWAP_IN][turn],
-					&fio[PASS_SWAP_IN][turn]);
+		ret = take_turn(b, &g, turn);
 		if (ret)
 			return ret;
 	}
-	for (pass = 0; pass < NR_PASSES; pass++)
-		print(b, names[pass], ours[pass], fio[pass]);
-	print(b, "swap-out, published, fio flushing", ours[PASS_STORE], durable);
+	print(b, "swap-out", g.ours[PASS_SWAP_OUT], g.fio[FIO_WRITE]);
+	print(b, "swap-in", g.ours[PASS_SWAP_IN], g.fio[FIO_READ]);
+	print(b, "swap-out, published", g.ours[PASS_STORE], g.fio[FIO_END_FSYNC]);
+	print(b, "swap-out, published, fio flushing", g.ours[PASS_STORE], g.fio[FIO_FLUSH]);
+	print(b, "swap-out, replacing published", g.ours[PASS_REPLACE], g.fio[FIO_END_FSYNC]);
+	print(b, "swap-out, replacing published, fio flushing", g.ours[PASS_REPLACE],
+	      g.fio[FIO_FLUSH]);
 	return 0;
 }
 
@@ -219,8 +258,6 @@ static int run(struct bench *b, uint64_t page_bytes)
 	b->page_bytes = page_bytes;
 	b->nr_pages = dp.nr_slots;
 	b->window = WINDOW_BYTES / page_bytes;
-	if (b->window > WINDOW_PAGES)
-		b->window = WINDOW_PAGES;
 	ap.bytes = b->window * page_bytes;
 	ret = pkvrt_arena_create(&b->arena, &ap);
 	if (ret)

@@ -11,6 +11,7 @@
 #include "job_internal.h"
 #include "why.h"
 
+#define MAX_EVICTIONS	8192u		/* pages are small here: a disk wants megabytes in flight */
 #define STOP_GRACE_NS	1000000000u
 #define LENGTHS_PAGE	64u		/* bytes of a page that has no contents */
 #define LENGTHS_VOCAB	32000u
@@ -102,6 +103,7 @@ static int make_pool(struct pkvrt_job *j)
 	struct pagedkv_params kp = { .size = sizeof(kp), .backend = p->backend };
 	struct pagedkv_pool_params pp = {
 		.size = sizeof(pp),
+		.max_moves = MAX_EVICTIONS,
 		.max_seqs = (p->max_batch ? p->max_batch : p->budget_tokens) + 65536u,
 	};
 	struct pagedkv_class_params *c = &pp.classes[0];

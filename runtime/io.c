@@ -23,8 +23,8 @@
 #define DEFAULT_DEPTH	64u
 #define MAX_DEPTH	4096u
 #define NR_SPARE	16u		/* commands that only urgent requests may have */
-/* In the kernel. More is not faster, and whatever comes next, a flush or a load, waits for it. */
-#define ENOUGH_BYTES	((uint64_t)64 << 20)
+/* In the kernel: as much as 64 commands of 2 MiB. More only keeps waiting what comes next. */
+#define ENOUGH_BYTES	((uint64_t)128 << 20)
 #define DEFAULT_MERGE	(1u << 20)
 #define MAX_IOV		64u
 #define MAX_STAGED	1024u

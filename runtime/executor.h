@@ -8,7 +8,7 @@
  * on the other chunks of a step, on how a prompt was cut into chunks, on the row a
  * token got, on the slots of its pages or on the number of threads. It rests on:
  *  - attention: pkv_attention()'s own invariance (kernels/include/pagedkv/attention.h);
- *  - products: each weight has one GEMM shape, a tile of 32 rows, padded with zeros,
+ *  - products: each weight has one GEMM shape, a tile of 16 rows, padded with zeros,
  *    prefill and decode alike. What remains is that BLAS computes a row of such a tile
  *    the same way at every place in the tile. No BLAS promises this, so
  *    pkvrt_executor_create() tries it for each shape. Where it does not hold (OpenBLAS
@@ -163,7 +163,7 @@ int pkvrt_executor_step(struct pkvrt_executor *ex, struct pkvrt_chunk *chunks,
 const float *pkvrt_executor_logits(const struct pkvrt_executor *ex, unsigned int i);
 
 /**
- * pkvrt_executor_tile_tokens - rows of a GEMM tile in use, 32 at best
+ * pkvrt_executor_tile_tokens - rows of a GEMM tile in use, 16 at best
  */
 unsigned int pkvrt_executor_tile_tokens(const struct pkvrt_executor *ex);
 

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define PKVRT_TILE_TOKENS	32	/* most rows of a tile */
+#define PKVRT_TILE_TOKENS	16	/* most rows of a tile */
 
 /* One weight, or some columns of one: y[rows][nr_out] (+)= x[rows][nr_in] * w[nr_in][nr_out]. */
 struct pkvrt_product {

@@ -2,7 +2,7 @@
 /*
  * The main job on the CPU model: output tokens a second of the paged policy beside Orca's three
  * and static batching at equal memory, and of three times oversubscribed memory beside
- * unlimited. What is compared runs in turns, and the better of two rounds counts: machines
+ * unlimited. What is compared runs in turns, and the best of three rounds counts: machines
  * change their speed.
  */
 #include <math.h>
@@ -15,7 +15,7 @@
 
 #define NR_REQUESTS	200u	/* as the main job's default */
 #define NR_FOR_POLICIES	48u	/* the baselines are slow */
-#define NR_ROUNDS	2
+#define NR_ROUNDS	3
 #define PAGE_TOKENS	16u
 #define MAX_TOKENS	2048u
 

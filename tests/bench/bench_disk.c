@@ -297,6 +297,10 @@ int main(int argc, char **argv)
 	unsigned int i;
 	int ret;
 
+	if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+		fprintf(stderr, "usage: bench_disk [FILE]\n");
+		return 2;
+	}
 	snprintf(path, sizeof(path), "%s/pagedkv-bench-disk.%d", tmp ? tmp : "/var/tmp", getpid());
 	b.path = argc > 1 ? argv[1] : path;
 	for (i = 0; i < 2; i++) {

@@ -133,7 +133,7 @@ static int make_params(struct run *r)
 	};
 	if (p->shape.nr_seqs > p->max_batch || p->shape.nr_seqs > p->budget_tokens)
 		return pkvrt_why(r->why, sizeof(r->why), -EINVAL,
-				 "%u sequences a request: more than --max-batch %u or --token-budget %u",
+				 "%u sequences a request: over --max-batch %u or --token-budget %u",
 				 p->shape.nr_seqs, p->max_batch, p->budget_tokens);
 	if (p->model.max_tokens < r->w->max_total_tokens)
 		p->model.max_tokens = r->w->max_total_tokens;

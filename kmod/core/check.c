@@ -263,12 +263,12 @@ static int walk_init(struct walk *w, struct pkv_class *c)
 	w->c = c;
 	for (tier = 0; tier < PKV_NR_TIERS; tier++) {
 		w->used[tier] = kvcalloc(BITS_TO_LONGS(c->tiers[tier].nr_slots) + 1, sizeof(long),
-					 GFP_KERNEL);
+					 PKV_GFP);
 		if (!w->used[tier])
 			return -ENOMEM;
 	}
-	w->refs = kvcalloc(c->nr_pages, sizeof(u32), GFP_KERNEL);
-	w->holds = kvcalloc(c->nr_pages, sizeof(u32), GFP_KERNEL);
+	w->refs = kvcalloc(c->nr_pages, sizeof(u32), PKV_GFP);
+	w->holds = kvcalloc(c->nr_pages, sizeof(u32), PKV_GFP);
 	return w->refs && w->holds ? 0 : -ENOMEM;
 }
 

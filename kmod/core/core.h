@@ -518,6 +518,13 @@ __u32 pkv_moves_fetch(struct pkv_pool *pool, __u32 executor, struct pkv_move_des
  */
 int pkv_move_commit(struct pkv_pool *pool, __u64 id, int status, bool source_bad);
 
+/**
+ * pkv_move_requeue() - a fetched move was not run, and will not be: plan it anew
+ *
+ * Not for a step's copies. Its id is another one then. Return: 0, -ESTALE.
+ */
+int pkv_move_requeue(struct pkv_pool *pool, __u64 id);
+
 /** pkv_moves_requeue() - @executor is gone: its moves are planned anew. */
 void pkv_moves_requeue(struct pkv_pool *pool, __u32 executor);
 

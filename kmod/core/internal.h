@@ -9,8 +9,15 @@
 #include <linux/lockdep.h>
 #include <linux/minmax.h>
 #include <linux/prefetch.h>
+#include <linux/slab.h>
 
 #include "core.h"
+
+/*
+ * Tables are as large as a user asks for: charged to him, and failing instead
+ * of killing others or filling the log.
+ */
+#define PKV_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL)
 
 enum pkv_move_state {
 	PKV_MOVE_FREE,

@@ -33,7 +33,7 @@ int pkv_moves_reserve(struct pkv_pool *pool, u32 nr)
 	if (nr > PKV_MAX_SLOTS)
 		return -EOVERFLOW;
 	cap = max3(64U, 2 * cap, pool->nr_moves + nr);
-	moves = kvcalloc(cap, sizeof(*moves), GFP_KERNEL_ACCOUNT);
+	moves = kvcalloc(cap, sizeof(*moves), PKV_GFP);
 	if (!moves)
 		return -ENOMEM;
 	if (pool->fresh_move)
@@ -582,6 +582,41 @@ int pkv_move_commit(struct pkv_pool *pool, u64 id, int status, bool source_bad)
 	return 0;
 }
 
+/* A fetched move that was not run: plan it anew, under another name. */
+static void requeue(struct pkv_class *c, struct pkv_move *m)
+{
+	u32 id = m->page;
+
+	/* The source may have gone with its tier, and the tier be back. */
+	if (c->tiers[m->dst_tier].state != PKV_TIER_ONLINE ||
+	    c->pages[id].slot[m->src_tier] != m->src_slot) {
+		end(c, m, false, false);
+		return;
+	}
+	m->gen++;
+	m->dirty = 0;
+	enqueue(c->pool, m);
+	pkv_move_unwanted(c, id);
+	pkv_page_settle(c, id);
+}
+
+int pkv_move_requeue(struct pkv_pool *pool, u64 id)
+{
+	u32 index = (u32)id;
+	struct pkv_move *m;
+
+	lockdep_assert_held(pool->lock);
+	if (index >= pool->fresh_move)
+		return -ESTALE;
+	m = &pool->moves[index];
+	if (m->state != PKV_MOVE_FETCHED || m->kind == PKV_MOVE_COPY ||
+	    m->gen != (u32)(id >> 32))
+		return -ESTALE;
+	requeue(&pool->classes[m->class_id], m);
+	pkv_seqs_advance(pool);
+	return 0;
+}
+
 void pkv_moves_requeue(struct pkv_pool *pool, u32 executor)
 {
 	u32 i;
@@ -589,23 +624,10 @@ void pkv_moves_requeue(struct pkv_pool *pool, u32 executor)
 	lockdep_assert_held(pool->lock);
 	for (i = 0; i < pool->fresh_move; i++) {
 		struct pkv_move *m = &pool->moves[i];
-		struct pkv_class *c = &pool->classes[m->class_id];
-		u32 id = m->page;
 
-		if (m->state != PKV_MOVE_FETCHED || m->kind == PKV_MOVE_COPY ||
-		    m->executor != executor)
-			continue;
-		/* The source may have gone with its tier, and the tier be back. */
-		if (c->tiers[m->dst_tier].state != PKV_TIER_ONLINE ||
-		    c->pages[id].slot[m->src_tier] != m->src_slot) {
-			end(c, m, false, false);
-			continue;
-		}
-		m->gen++;
-		m->dirty = 0;
-		enqueue(pool, m);
-		pkv_move_unwanted(c, id);
-		pkv_page_settle(c, id);
+		if (m->state == PKV_MOVE_FETCHED && m->kind != PKV_MOVE_COPY &&
+		    m->executor == executor)
+			requeue(&pool->classes[m->class_id], m);
 	}
 	pkv_seqs_advance(pool);
 }

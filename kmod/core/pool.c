@@ -58,7 +58,7 @@ static int class_init(struct pkv_class *c, struct pkv_pool *pool, u32 id,
 			return rc;
 	}
 	/* Touched as pages are first used: a large pool starts at once. */
-	c->pages = kvmalloc_array(c->nr_pages, sizeof(*c->pages), GFP_KERNEL_ACCOUNT);
+	c->pages = kvmalloc_array(c->nr_pages, sizeof(*c->pages), PKV_GFP);
 	if (!c->pages)
 		return -ENOMEM;
 	return pkv_index_init(c);

@@ -20,7 +20,7 @@ int pkv_index_init(struct pkv_class *c)
 {
 	u32 nr = (u32)rounddown_pow_of_two(c->nr_pages);
 
-	c->buckets = kvmalloc_array(nr, sizeof(*c->buckets), GFP_KERNEL_ACCOUNT);
+	c->buckets = kvmalloc_array(nr, sizeof(*c->buckets), PKV_GFP);
 	if (!c->buckets)
 		return -ENOMEM;
 	memset(c->buckets, 0xff, nr * sizeof(*c->buckets));

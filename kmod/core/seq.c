@@ -30,7 +30,7 @@ struct pkv_seq *pkv_seq_find(struct pkv_pool *pool, u64 handle)
 static int grow(struct pkv_pool *pool)
 {
 	u32 cap = min(max(64U, 2 * pool->cap_seqs), pool->max_seqs);
-	struct pkv_seq *seqs = kvcalloc(cap, sizeof(*seqs), GFP_KERNEL_ACCOUNT);
+	struct pkv_seq *seqs = kvcalloc(cap, sizeof(*seqs), PKV_GFP);
 
 	if (!seqs)
 		return -ENOMEM;

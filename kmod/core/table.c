@@ -18,7 +18,7 @@ int pkv_table_reserve(struct pkv_seq *seq, u32 nr)
 	if (nr <= seq->cap)
 		return 0;
 	cap = max3(nr, 8U, 2 * seq->cap);
-	table = kvmalloc_array(cap, sizeof(*table), GFP_KERNEL_ACCOUNT);
+	table = kvmalloc_array(cap, sizeof(*table), PKV_GFP);
 	if (!table)
 		return -ENOMEM;
 	if (seq->nr_pages)

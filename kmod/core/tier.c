@@ -51,7 +51,7 @@ int pkv_tier_init(struct pkv_tier *t, u32 nr_slots, u32 low, u32 high)
 		return 0;
 	do {
 		unsigned long *map = kvcalloc(BITS_TO_LONGS(bits), sizeof(long),
-					      GFP_KERNEL_ACCOUNT);
+					      PKV_GFP);
 
 		if (!map) {
 			pkv_tier_exit(t);

@@ -11,6 +11,8 @@
 
 #define GFP_KERNEL		0
 #define GFP_KERNEL_ACCOUNT	0
+#define __GFP_NOWARN		0
+#define __GFP_RETRY_MAYFAIL	0
 
 /* When set and it returns non-zero, the next allocation fails. Not for threads. */
 extern int (*pkv_shim_fail_alloc)(void);

@@ -5,6 +5,10 @@
 #   make            libraries, tools
 #   make run        set up, build, run the main job (ARGS=... are passed on)
 #   make check      set up, build, run every test; last line "N passed, N failed"
+#   make check-kernel        the module in guests with Debian's kernels (part of check)
+#   make check-kernel-debug  the same in a kernel with KASAN, lockdep, kmemleak, UBSAN
+#   make vm         a shell in such a guest; VM_KERNEL=6.1 or 6.12
+#   make bench-kernel        the module's figures, in a guest
 #   make bench      figures beside a peer or a roof (JSON=1: one object a line)
 #   make fuzz       each fuzz target for FUZZ_SECONDS
 #   make install    PREFIX=/usr/local, DESTDIR=
@@ -42,7 +46,7 @@ endif
 
 # Goals that may find a bare machine: the packages come first, because the parts
 # below ask pkg-config for flags while make reads them.
-with-setup := run check bench fuzz
+with-setup := run check bench fuzz check-kernel check-kernel-debug vm bench-kernel
 before-setup := $(and $(filter $(with-setup) setup,$(MAKECMDGOALS)),$(if $(SETUP),,yes))
 ifdef before-setup
 .NOTPARALLEL:
@@ -63,6 +67,10 @@ tests-sh    :=
 tests-tsan  :=
 # scripts in tests-sh that run on the sanitized programs too
 tests-sh-san :=
+# what the guests of tests/vm run: tests, programs for /bin, benches
+vm-tests    :=
+vm-tools    :=
+vm-benches  :=
 fuzzers     :=
 replays     :=
 benches     :=
@@ -135,6 +143,15 @@ endef
 define bench
 $(call program-at,bench/$(1),$(2),$(3),$(4))
 benches += $(O)/bench/$(1)
+endef
+
+# $(eval $(call kernel-test,NAME,SOURCES,LDLIBS)): a kselftest program, static, that the guests of
+# tests/vm run. The harness comes from the kernel's source when it is first built.
+kselftest-h := build/vm/kselftest/kselftest_harness.h
+define kernel-test
+$(call program-at,vm/tests/$(1),$(2),,-static $(3))
+$(call obj,$(2)): | $(kselftest-h)
+vm-tests += $(O)/vm/tests/$(1)
 endef
 
 # $(eval $(call fuzz-target,NAME,SOURCES,CORPUS,LDLIBS)): a libFuzzer program under $(O)/fuzz,

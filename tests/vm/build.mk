@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The module in real kernels, in guests that QEMU runs. What they run, for any build.mk to add to:
+#	vm-tests    programs or sh scripts that print TAP (kernel-test adds its program)
+#	vm-tools    programs for the guest's /bin
+#	vm-benches  programs that print figures
+VM_KERNELS ?= 6.1 6.12
+VM_KERNEL  ?= 6.12
+
+vm-tools += $(if $(wildcard tools/run.c),$(O)/bin/pagedkv)
+
+tests-sh += tests/vm/selftest.sh
+ifneq ($(wildcard kmod/Kbuild),)
+tests-sh += $(VM_KERNELS:%=tests/vm/kernel-%.sh)
+endif
+
+check-kernel:
+	@JOBS=1 tests/run O=$(O) VM_NEEDED=1 $(VM_KERNELS:%=tests/vm/kernel-%.sh)
+
+check-kernel-debug:
+	@tests/run O=$(O) VM_NEEDED=1 tests/vm/kernel-debug.sh
+
+vm:
+	@O=$(O) tests/vm/shell $(VM_KERNEL)
+
+bench-kernel:
+	@O=$(O) tests/vm/bench $(VM_KERNEL)
+
+# the lists as goals; made in the recipe, because they may grow after this
+vm-lists := vm-tests vm-tools vm-benches
+$(vm-lists):
+	@$(if $($@),$(MAKE) $($@),:)
+$(vm-lists:%=list-%):
+	@$(if $($(@:list-%=%)),printf '%s\n' $(abspath $($(@:list-%=%))),:)
+
+$(kselftest-h):
+	@tests/vm/kselftest
+
+.PHONY: check-kernel check-kernel-debug vm bench-kernel $(vm-lists) $(vm-lists:%=list-%)

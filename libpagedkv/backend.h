@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
 /*
  * What a backend is: the place where a pool's page manager runs. The embedded
- * one has it inside this process; one that talks to a kernel module implements
- * the same table.
+ * one has it inside this process; the other one talks to the kernel module.
  *
  * The nouns (handle.c, pool.c, seq.c, prefix.c, move.c, stats.c) check every
  * argument that can be checked without the pool's state and own what is the
  * library's whatever the backend is: salts, hashing, hash chains. A backend
  * gets keys, never tokens, locks its own state, and is called from any thread.
  * @priv is what pool_create gave; class ids that reach it exist.
+ *
+ * Public structs of the hot path are a backend's own, field by field, so that a
+ * step crosses without a copy; SAME_* assert it.
  */
 #ifndef PKV_BACKEND_H
 #define PKV_BACKEND_H
 
+#include <stddef.h>
+
 #include "pagedkv.h"
+
+#define SAME_SIZE(a, b) \
+	_Static_assert(sizeof(struct a) == sizeof(struct b), #a " is " #b)
+#define SAME_FIELD(a, b, field) \
+	_Static_assert(offsetof(struct a, field) == offsetof(struct b, field) && \
+		       sizeof(((struct a *)0)->field) == sizeof(((struct b *)0)->field), \
+		       #a "." #field " is " #b "." #field)
+#define SAME_VALUE(a, b) _Static_assert((int)(a) == (int)(b), #a " is " #b)
 
 /* The name of a page's content in the prefix index. */
 struct pkv_prefix_key {
@@ -41,8 +53,17 @@ struct pkv_backend {
 	uint32_t id;		/* enum pagedkv_backend */
 	uint64_t features;	/* PAGEDKV_F_* */
 
-	/* @p is complete: defaults are filled in. */
-	int (*pool_create)(void **priv, const struct pagedkv_pool_params *p);
+	/* What pagedkv_open() opens: -ENOENT, -EACCES, -EOPNOTSUPP, -ENOMEM. */
+	int (*open)(void **dev);
+	void (*close)(void *dev);
+
+	/*
+	 * @p is complete: defaults are filled in. A backend with
+	 * PAGEDKV_F_PERSISTENT that has a pool of this name opens it, and writes
+	 * its salt into @p.
+	 */
+	int (*pool_create)(void **priv, void *dev, struct pagedkv_pool_params *p);
+	int (*pool_remove)(void *dev, const char *name);
 	void (*pool_destroy)(void *priv);
 	int (*set_limit)(void *priv, uint32_t class_id, uint32_t tier, uint32_t limit);
 	int (*set_tier_state)(void *priv, uint32_t class_id, uint32_t tier, uint32_t state);
@@ -80,5 +101,6 @@ struct pkv_backend {
 };
 
 extern const struct pkv_backend pkv_backend_embed;
+extern const struct pkv_backend pkv_backend_kmod;
 
 #endif

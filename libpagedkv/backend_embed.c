@@ -3,9 +3,6 @@
  * The embedded backend: the page manager inside this process, behind one mutex
  * a pool.
  *
- * Public structs of the hot path are the page manager's own, field by field
- * (asserted below), so a step crosses without a copy.
- *
  * The eventfd is raised when moves are queued and lowered by the fetch that
  * empties the queue; @raised spares the system call in between. Waiters sleep
  * on @changed and look again after every call that may have changed what they
@@ -24,13 +21,6 @@
 
 #define HUGE_PAGE_BYTES	(2UL << 20)
 #define NSEC_PER_SEC	1000000000ULL
-
-#define SAME_SIZE(a, b) \
-	_Static_assert(sizeof(struct a) == sizeof(struct b), #a " is " #b)
-#define SAME_FIELD(a, b, field) \
-	_Static_assert(offsetof(struct a, field) == offsetof(struct b, field) && \
-		       sizeof(((struct a *)0)->field) == sizeof(((struct b *)0)->field), \
-		       #a "." #field " is " #b "." #field)
 
 SAME_SIZE(pagedkv_op, pkv_op);
 SAME_FIELD(pagedkv_op, pkv_op, seq);
@@ -75,8 +65,6 @@ SAME_FIELD(pagedkv_seq_info, pkv_seq_info, lost_tokens);
 SAME_FIELD(pagedkv_seq_info, pkv_seq_info, priority);
 
 SAME_SIZE(pkv_prefix_key, pkv_key);
-
-#define SAME_VALUE(a, b) _Static_assert((int)(a) == (int)(b), #a " is " #b)
 
 SAME_VALUE(PAGEDKV_NR_TIERS, PKV_NR_TIERS);
 SAME_VALUE(PAGEDKV_DEVICE, PKV_DEVICE);
@@ -212,12 +200,33 @@ static void init_condition(pthread_cond_t *cond)
 	pthread_condattr_destroy(&attr);
 }
 
-static int embed_pool_create(void **priv, const struct pagedkv_pool_params *params)
+/* There is nothing to open: a pool is all there is. */
+static int embed_open(void **dev)
+{
+	*dev = NULL;
+	return 0;
+}
+
+static void embed_close(void *dev)
+{
+	(void)dev;
+}
+
+/* Nothing outlives its user here. */
+static int embed_pool_remove(void *dev, const char *name)
+{
+	(void)dev;
+	(void)name;
+	return -EOPNOTSUPP;
+}
+
+static int embed_pool_create(void **priv, void *dev, struct pagedkv_pool_params *params)
 {
 	struct pkv_pool_params geometry;
 	struct embed_pool *p;
 	int ret;
 
+	(void)dev;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
@@ -672,7 +681,10 @@ static int embed_check(void *priv, const char **why)
 const struct pkv_backend pkv_backend_embed = {
 	.id = PAGEDKV_BACKEND_EMBEDDED,
 	.features = 0,
+	.open = embed_open,
+	.close = embed_close,
 	.pool_create = embed_pool_create,
+	.pool_remove = embed_pool_remove,
 	.pool_destroy = embed_pool_destroy,
 	.set_limit = embed_set_limit,
 	.set_tier_state = embed_set_tier_state,

@@ -10,6 +10,7 @@ core-cflags := -Ilibpagedkv/shim -Ikmod/core -fno-strict-aliasing $(if $(SAN),-D
 cflags-kmod/core := $(core-cflags)
 cflags-libpagedkv/shim := $(core-cflags)
 cflags-libpagedkv := -Ilibpagedkv/include $(core-cflags)
+cflags-libpagedkv/backend_kmod.c := -idirafter kmod/uapi
 
 $(eval $(call static-lib,pagedkv,$(lib-src) $(core-src)))
 $(eval $(call shared-lib,pagedkv,libpagedkv.so.0,$(lib-src) $(core-src),$(lib-map),-lnettle))

@@ -54,15 +54,42 @@ int pkv_params_put(void *dst, const void *src, size_t known, size_t min)
 	return 0;
 }
 
-static int choose_backend(uint32_t id, const struct pkv_backend **out)
+/* AUTO may be decided by the environment: a test's, or an administrator's. */
+static int decide(uint32_t *id)
 {
+	const char *name = getenv("PAGEDKV_BACKEND");
+
+	if (*id != PAGEDKV_BACKEND_AUTO || !name || !strcmp(name, "auto"))
+		return 0;
+	if (!strcmp(name, "kmod"))
+		*id = PAGEDKV_BACKEND_KMOD;
+	else if (!strcmp(name, "embedded"))
+		*id = PAGEDKV_BACKEND_EMBEDDED;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static int open_backend(struct pagedkv *kv, const struct pkv_backend *backend)
+{
+	kv->backend = backend;
+	return backend->open(&kv->dev);
+}
+
+static int choose_backend(struct pagedkv *kv, uint32_t id)
+{
+	int ret = decide(&id);
+
+	if (ret)
+		return ret;
 	switch (id) {
 	case PAGEDKV_BACKEND_AUTO:
-	case PAGEDKV_BACKEND_EMBEDDED:
-		*out = &pkv_backend_embed;
-		return 0;
+		ret = open_backend(kv, &pkv_backend_kmod);
+		return ret ? open_backend(kv, &pkv_backend_embed) : 0;
 	case PAGEDKV_BACKEND_KMOD:
-		return -EOPNOTSUPP;
+		return open_backend(kv, &pkv_backend_kmod);
+	case PAGEDKV_BACKEND_EMBEDDED:
+		return open_backend(kv, &pkv_backend_embed);
 	default:
 		return -EINVAL;
 	}
@@ -71,7 +98,6 @@ static int choose_backend(uint32_t id, const struct pkv_backend **out)
 int pagedkv_open(struct pagedkv **out, const struct pagedkv_params *params)
 {
 	struct pagedkv_params p = { .backend = PAGEDKV_BACKEND_AUTO };
-	const struct pkv_backend *backend;
 	struct pagedkv *kv;
 	int ret;
 
@@ -83,13 +109,14 @@ int pagedkv_open(struct pagedkv **out, const struct pagedkv_params *params)
 		if (ret)
 			return ret;
 	}
-	ret = choose_backend(p.backend, &backend);
-	if (ret)
-		return ret;
 	kv = calloc(1, sizeof(*kv));
 	if (!kv)
 		return -ENOMEM;
-	kv->backend = backend;
+	ret = choose_backend(kv, p.backend);
+	if (ret) {
+		free(kv);
+		return ret;
+	}
 	pthread_mutex_init(&kv->lock, NULL);
 	*out = kv;
 	return 0;
@@ -101,6 +128,7 @@ void pagedkv_close(struct pagedkv *kv)
 		return;
 	while (kv->pools)
 		pagedkv_pool_destroy(kv->pools);
+	kv->backend->close(kv->dev);
 	pthread_mutex_destroy(&kv->lock);
 	free(kv);
 }

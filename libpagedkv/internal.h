@@ -14,6 +14,7 @@
 
 struct pagedkv {
 	const struct pkv_backend *backend;
+	void *dev;			/* what the backend opened */
 	pthread_mutex_t lock;
 	struct pagedkv_pool *pools;	/* under lock */
 };

@@ -10,6 +10,7 @@
 
 #define DEFAULT_MAX_SEQS	65536U
 #define DEFAULT_MAX_MOVES	1024U
+#define DEFAULT_MODE		0600U
 #define MAX_NAME_BYTES		63U
 
 /* Letters, digits, '.', '_' and '-', no leading '.': it may become a file's name. */
@@ -77,7 +78,8 @@ static int take_params(struct pagedkv_pool_params *p, const struct pagedkv_pool_
 	p->max_seqs = p->max_seqs ? p->max_seqs : DEFAULT_MAX_SEQS;
 	p->max_moves = p->max_moves ? p->max_moves : DEFAULT_MAX_MOVES;
 	p->nr_ranks = p->nr_ranks ? p->nr_ranks : 1;
-	if (p->nr_classes > PAGEDKV_MAX_CLASSES || p->reserved)
+	p->mode = p->mode ? p->mode : DEFAULT_MODE;
+	if (p->nr_classes > PAGEDKV_MAX_CLASSES || p->mode & ~0666U)
 		return -EINVAL;
 	if (p->nr_ranks > 1)
 		return -EOPNOTSUPP;
@@ -87,14 +89,15 @@ static int take_params(struct pagedkv_pool_params *p, const struct pagedkv_pool_
 	return ret ? ret : draw_salt(p->salt);
 }
 
-/* Enter @pool into its handle's list; a name is taken once, as it can't be shared here. */
+/* Enter @pool into its handle's list; a name is taken once where pools can't be shared. */
 static int link_pool(struct pagedkv *kv, struct pagedkv_pool *pool)
 {
 	int ret = 0;
 
 	pthread_mutex_lock(&kv->lock);
 	for (struct pagedkv_pool *q = kv->pools; q && pool->name; q = q->next)
-		if (q->name && !strcmp(q->name, pool->name))
+		if (!(kv->backend->features & PAGEDKV_F_PERSISTENT) && q->name &&
+		    !strcmp(q->name, pool->name))
 			ret = -EOPNOTSUPP;
 	if (!ret) {
 		pool->kv = kv;
@@ -150,7 +153,7 @@ int pagedkv_pool_create(struct pagedkv *kv, struct pagedkv_pool **out,
 	if (!pool)
 		return -ENOMEM;
 	pool->backend = kv->backend;
-	ret = pool->backend->pool_create(&pool->priv, &p);
+	ret = pool->backend->pool_create(&pool->priv, kv->dev, &p);
 	if (ret)
 		goto free_pool;
 	set_geometry(pool, &p);
@@ -190,6 +193,13 @@ void pagedkv_pool_destroy(struct pagedkv_pool *pool)
 	pkv_chains_exit(&pool->chains);
 	free(pool->name);
 	free(pool);
+}
+
+int pagedkv_pool_remove(struct pagedkv *kv, const char *name)
+{
+	if (!kv || !name || check_name(name))
+		return -EINVAL;
+	return kv->backend->pool_remove(kv->dev, name);
 }
 
 static bool has_tier(const struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier)

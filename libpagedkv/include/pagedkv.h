@@ -22,7 +22,7 @@
  *   -EIO         the only copy of a page is lost: truncate and recompute
  *   -EOVERFLOW   a size that does not fit
  *   -E2BIG       a struct of a later version asks for what this one doesn't know
- *   -EEXIST      the key names a page already
+ *   -EEXIST      the key names a page already; the pool has another geometry
  *   -ETIMEDOUT   the time given has passed
  *   -ECANCELED   pagedkv_moves_stop() was called
  *   -EUCLEAN     pagedkv_check() found a broken invariant
@@ -108,17 +108,29 @@ struct pagedkv_pool_params {
 	uint32_t max_seqs;	/* sequences alive at once; 0: 65536 */
 	uint32_t max_moves;	/* evictions in flight at once; 0: 1024 */
 	uint32_t nr_ranks;	/* GPUs that share slot numbers; 0 means 1, the only one yet */
-	uint32_t reserved;	/* 0 */
+	uint32_t mode;		/* of a persistent pool, as a file's; 0: 0600 */
 	uint64_t fingerprint;	/* of the model; an opener's must match */
 	uint8_t salt[PAGEDKV_SALT_BYTES];	/* of prefix keys; all zero: random */
 	struct pagedkv_class_params classes[PAGEDKV_MAX_CLASSES];
 };
 
-/** Create a pool. -EINVAL, -EOVERFLOW, -ENOMEM, -EOPNOTSUPP. */
+/**
+ * Create a pool. -EINVAL, -EOVERFLOW, -ENOMEM, -EDQUOT, -EOPNOTSUPP.
+ *
+ * With PAGEDKV_F_PERSISTENT a named pool stays when it is destroyed or its
+ * process dies, with its published pages; create opens it again. -EACCES: its
+ * mode or the fingerprint keeps the caller out; -EEXIST: its geometry is
+ * another one.
+ */
 int pagedkv_pool_create(struct pagedkv *kv, struct pagedkv_pool **out,
 			const struct pagedkv_pool_params *p);
 /** Destroy it with its sequences. Moves must have stopped. NULL is fine. */
 void pagedkv_pool_destroy(struct pagedkv_pool *pool);
+/**
+ * Take a persistent pool's name away: it goes with its last user. -ENOENT,
+ * -EACCES (not its owner), -EINVAL, -EOPNOTSUPP (nothing persists here).
+ */
+int pagedkv_pool_remove(struct pagedkv *kv, const char *name);
 /** Let a tier of a class use at most @limit slots. -EINVAL. */
 int pagedkv_pool_set_limit(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier,
 			   uint32_t limit);

@@ -80,6 +80,14 @@ void server_close(struct server *s)
 	memset(s, 0, sizeof(*s));
 }
 
+bool on_kmod(struct server *s)
+{
+	struct pagedkv_info info = { .size = sizeof(info) };
+
+	assert_int_equal(pagedkv_get_info(s->kv, &info), 0);
+	return info.backend == PAGEDKV_BACKEND_KMOD;
+}
+
 /* ------------------------------------------------------------------ moves */
 
 static uint8_t *page_at(struct server *s, uint32_t tier, uint32_t slot)

@@ -77,6 +77,8 @@ int one_op(struct pagedkv_pool *pool, pagedkv_seq_t seq, uint32_t type, uint32_t
 
 /** Fails the test unless every page of a running request has the right content. */
 void server_verify(struct server *s, const struct request *r);
+/** Is the page manager the kernel's? PAGEDKV_BACKEND in the environment decides. */
+bool on_kmod(struct server *s);
 /** Fails the test if an invariant is broken. */
 void server_check(struct server *s);
 struct pagedkv_stats server_stats(struct server *s);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -40,8 +41,10 @@ static void test_open(void **state)
 	(void)state;
 	assert_int_equal(pagedkv_open(NULL, NULL), -EINVAL);
 	p.backend = PAGEDKV_BACKEND_KMOD;
-	assert_int_equal(pagedkv_open(&kv, &p), -EOPNOTSUPP);
-	assert_null(kv);
+	if (access("/dev/pagedkv", F_OK)) {
+		assert_int_equal(pagedkv_open(&kv, &p), -ENOENT);
+		assert_null(kv);
+	}
 	p.backend = 99;
 	assert_int_equal(pagedkv_open(&kv, &p), -EINVAL);
 	p.backend = PAGEDKV_BACKEND_EMBEDDED;
@@ -64,10 +67,12 @@ static void test_info(void **state)
 	memset(big.later, 0xff, sizeof(big.later));
 	assert_int_equal(pagedkv_get_info(s->kv, &big.info), 0);
 	assert_int_equal(big.info.size, sizeof(big));
-	assert_int_equal(big.info.backend, PAGEDKV_BACKEND_EMBEDDED);
+	assert_int_equal(big.info.backend, on_kmod(s) ? PAGEDKV_BACKEND_KMOD :
+			 PAGEDKV_BACKEND_EMBEDDED);
 	assert_int_equal(big.info.version_major, PAGEDKV_VERSION_MAJOR);
 	assert_int_equal(big.info.version_minor, PAGEDKV_VERSION_MINOR);
-	assert_int_equal(big.info.features & PAGEDKV_F_PERSISTENT, 0);
+	assert_int_equal(big.info.features & PAGEDKV_F_PERSISTENT,
+			 on_kmod(s) ? PAGEDKV_F_PERSISTENT : 0);
 	for (size_t i = 0; i < sizeof(big.later); i++)
 		assert_int_equal(big.later[i], 0);
 	big.info.size = sizeof(big.info) - 1;
@@ -122,7 +127,8 @@ CHANGE(seqs_default, p->max_seqs = 0)
 CHANGE(seqs_huge, p->max_seqs = UINT32_MAX)
 CHANGE(moves_huge, p->max_moves = UINT32_MAX)
 CHANGE(ranks_many, p->nr_ranks = 2)
-CHANGE(reserved_set, p->reserved = 1)
+CHANGE(mode_execute, p->mode = 0700)
+CHANGE(mode_huge, p->mode = 01600)
 CHANGE(tokens_zero, p->classes[0].page_tokens = 0)
 CHANGE(tokens_odd, p->classes[0].page_tokens = 12)
 CHANGE(tokens_huge, p->classes[0].page_tokens = 2048)
@@ -155,7 +161,8 @@ static const struct pool_case pool_cases[] = {
 	{ "sequences: huge", -EINVAL, seqs_huge },
 	{ "moves: huge", -EINVAL, moves_huge },
 	{ "ranks: 2", -EOPNOTSUPP, ranks_many },
-	{ "reserved", -EINVAL, reserved_set },
+	{ "mode: execute", -EINVAL, mode_execute },
+	{ "mode: huge", -EINVAL, mode_huge },
 	{ "page_tokens: 0", -EINVAL, tokens_zero },
 	{ "page_tokens: no power of two", -EINVAL, tokens_odd },
 	{ "page_tokens: huge", -EINVAL, tokens_huge },
@@ -193,6 +200,8 @@ static void test_pool_params(void **state)
 			fail_msg("%s: %d, not %d", pool_cases[i].what, ret, pool_cases[i].expect);
 		assert_true(!ret == !!pool);
 		pagedkv_pool_destroy(pool);
+		if (!ret && p.name && on_kmod(s))
+			assert_int_equal(pagedkv_pool_remove(s->kv, p.name), 0);
 	}
 	assert_int_equal(pagedkv_pool_create(s->kv, &pool, NULL), -EINVAL);
 	assert_int_equal(pagedkv_pool_create(s->kv, NULL, NULL), -EINVAL);
@@ -200,13 +209,19 @@ static void test_pool_params(void **state)
 	pagedkv_pool_destroy(NULL);
 }
 
-/* A name is one pool's; without a kernel module it can't be shared. */
+/* Without a kernel module a name is one pool's: it can't be shared, and nothing persists. */
 static void test_pool_names(void **state)
 {
 	struct pagedkv_pool_params p = server_params(&small);
 	struct server *s = *state;
 	struct pagedkv_pool *a, *b;
 
+	assert_int_equal(pagedkv_pool_remove(NULL, "one"), -EINVAL);
+	assert_int_equal(pagedkv_pool_remove(s->kv, NULL), -EINVAL);
+	assert_int_equal(pagedkv_pool_remove(s->kv, "a/b"), -EINVAL);
+	if (on_kmod(s))
+		return;
+	assert_int_equal(pagedkv_pool_remove(s->kv, "one"), -EOPNOTSUPP);
 	p.name = "one";
 	assert_int_equal(pagedkv_pool_create(s->kv, &a, &p), 0);
 	assert_int_equal(pagedkv_pool_create(s->kv, &b, &p), -EOPNOTSUPP);
@@ -216,6 +231,41 @@ static void test_pool_names(void **state)
 	p.name = "one";
 	assert_int_equal(pagedkv_pool_create(s->kv, &a, &p), 0);
 	/* Both are left to pagedkv_close(). */
+}
+
+/* With it a name is shared, and outlives its users until it is taken away. */
+static void test_persistent_pools(void **state)
+{
+	struct pagedkv_pool_params p = server_params(&small);
+	uint8_t salt[2][PAGEDKV_SALT_BYTES];
+	struct server *s = *state;
+	struct pagedkv_pool *a, *b;
+
+	if (!on_kmod(s))
+		skip();
+	p.name = "one";
+	p.fingerprint = 7;
+	assert_int_equal(pagedkv_pool_create(s->kv, &a, &p), 0);
+	assert_int_equal(pagedkv_pool_create(s->kv, &b, &p), 0);
+	pagedkv_pool_salt(a, salt[0]);
+	pagedkv_pool_salt(b, salt[1]);
+	assert_memory_equal(salt[0], salt[1], sizeof(salt[0]));
+	pagedkv_pool_destroy(a);
+	pagedkv_pool_destroy(b);
+	assert_int_equal(pagedkv_pool_create(s->kv, &a, &p), 0);
+	pagedkv_pool_salt(a, salt[1]);
+	assert_memory_equal(salt[0], salt[1], sizeof(salt[0]));
+	p.fingerprint = 8;
+	assert_int_equal(pagedkv_pool_create(s->kv, &b, &p), -EACCES);
+	p.fingerprint = 7;
+	p.classes[0].nr_slots[PAGEDKV_DISK]++;
+	assert_int_equal(pagedkv_pool_create(s->kv, &b, &p), -EEXIST);
+	p.classes[0].nr_slots[PAGEDKV_DISK]--;
+	assert_int_equal(pagedkv_pool_remove(s->kv, "one"), 0);
+	assert_int_equal(pagedkv_pool_remove(s->kv, "one"), -ENOENT);
+	p.fingerprint = 8;
+	assert_int_equal(pagedkv_pool_create(s->kv, &b, &p), 0);
+	assert_int_equal(pagedkv_pool_remove(s->kv, "one"), 0);
 }
 
 static void test_limits_and_tiers(void **state)
@@ -265,6 +315,11 @@ static void test_host_map(void **state)
 	/* More than any address space: refused when asked for, and the pool stays usable. */
 	p.classes[0].nr_slots[PAGEDKV_HOST] = 1;
 	p.classes[0].page_bytes = 1ULL << 59;
+	if (on_kmod(s)) {
+		/* There the memory comes with the pool. */
+		assert_int_equal(pagedkv_pool_create(s->kv, &pool, &p), -ENOMEM);
+		return;
+	}
 	assert_int_equal(pagedkv_pool_create(s->kv, &pool, &p), 0);
 	assert_int_equal(pagedkv_host_map(pool, 0, &addr, &len), -ENOMEM);
 	pagedkv_pool_destroy(pool);
@@ -613,6 +668,7 @@ int main(void)
 		CASE(test_sizes),
 		CASE(test_pool_params),
 		CASE(test_pool_names),
+		CASE(test_persistent_pools),
 		CASE(test_limits_and_tiers),
 		CASE(test_host_map),
 		CASE(test_salt),

@@ -196,6 +196,8 @@ static struct pagedkv_pool_params params(void)
 /* A life with allocation @nth failing; true while there was such a one. */
 static bool try(long nth, void (*what)(struct pagedkv_pool *))
 {
+	/* Only there are the page manager's allocations this process's. */
+	struct pagedkv_params here = { .size = sizeof(here), .backend = PAGEDKV_BACKEND_EMBEDDED };
 	struct pagedkv_pool_params p = params();
 	struct pagedkv_pool *pool;
 	struct pagedkv *kv;
@@ -203,7 +205,7 @@ static bool try(long nth, void (*what)(struct pagedkv_pool *))
 	size_t len;
 
 	countdown = nth;
-	MUST(pagedkv_open(&kv, NULL));
+	MUST(pagedkv_open(&kv, &here));
 	MUST(pagedkv_pool_create(kv, &pool, &p));
 	MUST(pagedkv_host_map(pool, 0, &addr, &len));
 	what(pool);

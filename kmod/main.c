@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* /dev/pagedkv: the device, its table of commands, and how any command is called. */
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/nodemask.h>
+#include <linux/nospec.h>
+#include <linux/uaccess.h>
+
+#include "pkv.h"
+#include "compat.h"
+
+/* Elements of arrays cross between user space and the page manager as they are. */
+#define SAME_SIZE(a, b) static_assert(sizeof(struct a) == sizeof(struct b))
+#define SAME_FIELD(a, b, field) \
+	static_assert(offsetof(struct a, field) == offsetof(struct b, field) && \
+		      sizeof_field(struct a, field) == sizeof_field(struct b, field))
+
+SAME_SIZE(pagedkv_io_key, pkv_key);
+SAME_FIELD(pagedkv_io_key, pkv_key, lo);
+SAME_SIZE(pagedkv_io_op, pkv_op);
+SAME_FIELD(pagedkv_io_op, pkv_op, seq);
+SAME_FIELD(pagedkv_io_op, pkv_op, type);
+SAME_FIELD(pagedkv_io_op, pkv_op, arg);
+SAME_FIELD(pagedkv_io_op, pkv_op, out_seq);
+SAME_SIZE(pagedkv_io_delta, pkv_delta);
+SAME_FIELD(pagedkv_io_delta, pkv_delta, seq);
+SAME_FIELD(pagedkv_io_delta, pkv_delta, index);
+SAME_FIELD(pagedkv_io_delta, pkv_delta, slot);
+SAME_SIZE(pagedkv_io_move, pkv_move_desc);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, id);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, class_id);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, kind);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, src_tier);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, src_slot);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, dst_tier);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, dst_slot);
+SAME_FIELD(pagedkv_io_move, pkv_move_desc, key);
+static_assert((int)PAGEDKV_IO_NR_TIERS == (int)PKV_NR_TIERS);
+static_assert((int)PAGEDKV_IO_MAX_CLASSES == (int)PKV_MAX_CLASSES);
+static_assert((int)PAGEDKV_IO_OP_FREE == (int)PKV_OP_FREE);
+static_assert((int)PAGEDKV_IO_MOVE_COPY == (int)PKV_MOVE_COPY);
+
+/* No struct comes near it: a size above is garbage, not a later version. */
+#define MAX_ARG_BYTES	4096U
+
+union any_arg {
+	struct pagedkv_io_info info;
+	struct pagedkv_io_pool_create create;
+	struct pagedkv_io_pool_info pool_info;
+	struct pagedkv_io_stats stats;
+	struct pagedkv_io_check check;
+	struct pagedkv_io_step step;
+};
+
+int pkv_reply(const struct pkv_call *call)
+{
+	return copy_to_user(call->uarg, call->arg, min(call->size, call->ksize)) ? -EFAULT : 0;
+}
+
+/* An array of the caller's, copied; NULL when it is empty. To be freed with kvfree(). */
+void *pkv_array_copy(u64 uptr, u32 nr, size_t size)
+{
+	void *p;
+
+	if (!nr)
+		return NULL;
+	p = kvmalloc_array(nr, size, PKV_GFP_USER);
+	if (!p)
+		return ERR_PTR(-ENOMEM);
+	if (copy_from_user(p, u64_to_user_ptr(uptr), nr * size)) {
+		kvfree(p);
+		return ERR_PTR(-EFAULT);
+	}
+	return p;
+}
+
+static int run(const struct pkv_command *c, struct pkv_call *call)
+{
+	const struct pagedkv_io_empty *head = call->arg;
+	int ret;
+
+	if (head->flags & ~c->flags)
+		return -EOPNOTSUPP;
+	ret = c->run(call);
+	if (c->reply == PKV_REPLY_ALWAYS || (c->reply == PKV_REPLY_RESULT && ret >= 0))
+		if (pkv_reply(call))
+			return -EFAULT;
+	return ret;
+}
+
+long pkv_dispatch(struct file *file, const struct pkv_command *table, u32 nr, unsigned int cmd,
+		  unsigned long arg)
+{
+	struct pkv_call call = { .file = file, .uarg = (void __user *)arg };
+	const struct pkv_command *c;
+	union any_arg any;
+	int ret;
+
+	if (_IOC_NR(cmd) >= nr)
+		return -ENOTTY;
+	c = &table[array_index_nospec(_IOC_NR(cmd), nr)];
+	if (c->cmd != cmd)
+		return -ENOTTY;
+	if (WARN_ON_ONCE(c->size > sizeof(any)))
+		return -ENOTTY;
+	if (get_user(call.size, (u32 __user *)call.uarg))
+		return -EFAULT;
+	if (call.size < c->min_size)
+		return -EINVAL;
+	if (call.size > MAX_ARG_BYTES)
+		return -E2BIG;
+	ret = copy_struct_from_user(&any, c->size, call.uarg, call.size);
+	if (ret)
+		return ret;
+	call.arg = &any;
+	call.ksize = c->size;
+	any.info.size = call.size;
+	return run(c, &call);
+}
+
+int pkv_info(struct pkv_call *call)
+{
+	struct pagedkv_io_info *info = call->arg;
+
+	info->out_features = PAGEDKV_IO_F_PERSIST | PAGEDKV_IO_F_HOST;
+	info->out_max_classes = PKV_MAX_CLASSES;
+	info->out_max_seqs = PKV_MAX_SEQS;
+	info->out_max_moves = 65536;
+	info->out_max_pages = PKV_MAX_PAGES;
+	info->out_max_ranks = 1;
+	info->out_nr_nodes = num_node_state(N_MEMORY);
+	return 0;
+}
+
+static const struct pkv_command device_commands[] = {
+	PKV_COMMAND(PAGEDKV_CMD_INFO, pkv_info, pagedkv_io_info, out_nr_nodes, 0, RESULT),
+	PKV_COMMAND(PAGEDKV_CMD_POOL_CREATE, pkv_pool_create, pagedkv_io_pool_create, out_id,
+		    PAGEDKV_IO_POOL_PERSIST, NOTHING),
+	PKV_COMMAND(PAGEDKV_CMD_POOL_OPEN, pkv_pool_open, pagedkv_io_pool_open, out_id, 0,
+		    NOTHING),
+	PKV_COMMAND(PAGEDKV_CMD_POOL_DESTROY, pkv_pool_destroy, pagedkv_io_pool_destroy, name, 0,
+		    NOTHING),
+	PKV_COMMAND(PAGEDKV_CMD_POOL_LIST, pkv_pool_list, pagedkv_io_pool_list, reserved, 0,
+		    RESULT),
+};
+
+static long device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return pkv_dispatch(file, device_commands, ARRAY_SIZE(device_commands), cmd, arg);
+}
+
+static const struct file_operations device_fops = {
+	.owner = THIS_MODULE,
+	.open = nonseekable_open,
+	.unlocked_ioctl = device_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "pagedkv",
+	.fops = &device_fops,
+	.mode = 0660,
+};
+
+static int __init pkv_module_init(void)
+{
+	return misc_register(&device);
+}
+
+static void __exit pkv_module_exit(void)
+{
+	misc_deregister(&device);
+	pkv_pools_exit();
+	pkv_hosts_exit();
+}
+
+module_init(pkv_module_init);
+module_exit(pkv_module_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("KV-cache pages as a kernel resource");
+MODULE_VERSION(PAGEDKV_VERSION);

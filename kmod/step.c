@@ -127,15 +127,16 @@ static int apply(struct pkv_client *client, struct pagedkv_io_step *arg, u32 nr)
 			return -EFAULT;
 		}
 		pos += step.nr_done;
-		if (ret != -ENOBUFS || (step.max_deltas == deltas_left &&
-					step.max_copies == copies_left))
+		if (ret != -ENOBUFS)
 			break;
-		/* The buffer was full, not the caller's array: go on with an empty one. */
-		if (!step.nr_done) {
-			ret = grow_deltas(client);
-			if (ret)
-				break;
-		}
+		/* Once more with empty buffers; what does not fit then is one append. */
+		if (step.nr_done)
+			continue;
+		if (step.max_deltas == deltas_left)
+			break;
+		ret = grow_deltas(client);
+		if (ret)
+			break;
 	}
 	return ret;
 }

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# In a kernel tree's tools/testing/selftests/pagedkv the Makefile here builds the same programs.
+cflags-tests/kernel := -Ikmod/uapi -Ibuild/vm/kselftest/pagedkv -Wno-missing-prototypes -Wno-unused-parameter \
+	-Wno-clobbered -Wno-sign-compare
+
+$(eval $(call kernel-test,abi,tests/kernel/abi.c))
+$(eval $(call kernel-test,life,tests/kernel/life.c))
+vm-tests += $(patsubst %,$(O)/tests/lib_%,api seq prefix move threads)

@@ -6,6 +6,8 @@
 VM_KERNELS ?= 6.1 6.12
 VM_KERNEL  ?= 6.12
 
+vm-tests += tests/vm/main_job
+
 vm-tools += $(if $(wildcard tools/run.c),$(O)/bin/pagedkv)
 
 tests-sh += tests/vm/selftest.sh

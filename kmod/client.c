@@ -34,6 +34,10 @@ void pkv_leave(struct pkv_kpool *pool)
 {
 	if (pool->core.nr_queued)
 		raise_eventfds(pool);
+#if PKV_HAS_URING
+	if (pool->nr_parked)
+		pkv_uring_wake(pool);
+#endif
 	mutex_unlock(&pool->lock);
 	if (wq_has_sleeper(&pool->changed))
 		wake_up_interruptible_all(&pool->changed);
@@ -109,6 +113,17 @@ static int wait_for(struct pkv_client *client, wait_fn done, u64 what, u64 deadl
 	return ret;
 }
 
+/* 0 or an error when there is nothing to wait for, else -EAGAIN. */
+int pkv_seq_try_wait(struct pkv_client *client, u64 seq)
+{
+	int ret;
+
+	pkv_enter(client->pool);
+	ret = seq_arrived(client, seq);
+	mutex_unlock(&client->pool->lock);
+	return ret;
+}
+
 int pkv_seq_wait(struct pkv_call *call)
 {
 	const struct pagedkv_io_seq_wait *arg = call->arg;
@@ -168,7 +183,7 @@ int pkv_client_open(struct pkv_kpool *pool, struct file *opener, struct file **o
 	client->pool = pool;
 	client->opener = get_file(opener);
 	mutex_init(&client->step_lock);
-	INIT_LIST_HEAD(&client->parked);
+	INIT_LIST_HEAD(&client->waiters);
 	file = anon_inode_getfile("[pagedkv]", &pkv_pool_fops, client, O_RDWR);
 	if (IS_ERR(file)) {
 		ret = PTR_ERR(file);
@@ -252,6 +267,9 @@ static const struct pkv_command pool_commands[] = {
 		    NOTHING),
 	PKV_COMMAND(PAGEDKV_CMD_MOVES_EVENTFD, pkv_ioctl_moves_eventfd, pagedkv_io_moves_eventfd,
 		    reserved, 0, NOTHING),
+#if PKV_HAS_URING
+	PKV_COMMAND(PAGEDKV_CMD_QUIESCE, pkv_ioctl_quiesce, pagedkv_io_empty, flags, 0, NOTHING),
+#endif
 	PKV_COMMAND(PAGEDKV_CMD_STATS, pkv_ioctl_stats, pagedkv_io_stats, out_metadata_bytes, 0,
 		    RESULT),
 	PKV_COMMAND(PAGEDKV_CMD_MAP, pkv_ioctl_map, pagedkv_io_map, out_nr, 0, RESULT),
@@ -271,4 +289,10 @@ const struct file_operations pkv_pool_fops = {
 	.get_unmapped_area = thp_get_unmapped_area,
 	.unlocked_ioctl = client_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+#if PKV_HAS_URING
+	.uring_cmd = pkv_uring_cmd,
+#endif
+#if PKV_HAS_URING && !PKV_HAS_URING_CANCEL
+	.flush = pkv_client_flush,
+#endif
 };

@@ -123,6 +123,12 @@ int pkv_info(struct pkv_call *call)
 	struct pagedkv_io_info *info = call->arg;
 
 	info->out_features = PAGEDKV_IO_F_PERSIST | PAGEDKV_IO_F_HOST;
+#if PKV_HAS_URING
+	info->out_features |= PAGEDKV_IO_F_URING;
+#endif
+#if PKV_HAS_URING_CANCEL
+	info->out_features |= PAGEDKV_IO_F_CANCEL;
+#endif
 	info->out_max_classes = PKV_MAX_CLASSES;
 	info->out_max_seqs = PKV_MAX_SEQS;
 	info->out_max_moves = 65536;
@@ -165,13 +171,21 @@ static struct miscdevice device = {
 
 static int __init pkv_module_init(void)
 {
-	return misc_register(&device);
+	int ret = pkv_proc_init();
+
+	if (ret)
+		return ret;
+	ret = misc_register(&device);
+	if (ret)
+		pkv_proc_exit();
+	return ret;
 }
 
 static void __exit pkv_module_exit(void)
 {
 	misc_deregister(&device);
 	pkv_pools_exit();
+	pkv_proc_exit();
 	pkv_hosts_exit();
 }
 

@@ -74,6 +74,7 @@ struct pkv_kpool {
 	u64 nr_commits;
 	struct list_head clients;
 	u32 nr_clients;
+	u32 nr_parked;		/* io_uring commands that wait, of all clients */
 	wait_queue_head_t changed;	/* look again: after every call that may matter */
 };
 
@@ -93,7 +94,7 @@ struct pkv_client {
 	struct eventfd_ctx *eventfd;
 	bool raised;		/* the eventfd, since the last fetch */
 	bool stopped;
-	struct list_head parked;	/* io_uring commands that wait */
+	struct list_head waiters;	/* io_uring commands */
 };
 
 /* A call of ioctl(): the kernel's copy of its struct, and where it came from. */
@@ -149,8 +150,8 @@ int pkv_set_limit(struct pkv_call *call);
 int pkv_tier_state(struct pkv_call *call);
 struct pkv_kpool *pkv_kpool_next(u32 *id);
 void pkv_kpool_put(struct pkv_kpool *pool);
-bool pkv_kpool_permits(const struct pkv_kpool *pool, struct file *opener, umode_t want);
-bool pkv_kpool_is_owner(const struct pkv_kpool *pool, struct file *opener);
+bool pkv_kpool_permits(const struct pkv_kpool *pool, const struct file *opener, umode_t want);
+bool pkv_kpool_is_owner(const struct pkv_kpool *pool, const struct file *opener);
 void pkv_pools_exit(void);
 
 static inline struct pkv_client *pkv_client_of(const struct pkv_call *call)
@@ -169,6 +170,7 @@ void pkv_leave(struct pkv_kpool *pool);
 int pkv_client_open(struct pkv_kpool *pool, struct file *opener, struct file **out);
 int pkv_seq_wait(struct pkv_call *call);
 int pkv_moves_wait(struct pkv_call *call);
+int pkv_seq_try_wait(struct pkv_client *client, u64 seq);
 
 /* seq.c, step.c: sequences and the prefix index */
 int pkv_ioctl_seq_create(struct pkv_call *call);
@@ -187,6 +189,13 @@ int pkv_ioctl_moves(struct pkv_call *call);
 int pkv_ioctl_moves_stop(struct pkv_call *call);
 int pkv_ioctl_moves_eventfd(struct pkv_call *call);
 
+/* uring.c: commands that wait, over io_uring */
+struct io_uring_cmd;
+int pkv_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+void pkv_uring_wake(struct pkv_kpool *pool);
+int pkv_client_flush(struct file *file, fl_owner_t files);
+int pkv_ioctl_quiesce(struct pkv_call *call);
+
 /* hostmem.c: the host tier */
 int pkv_host_init(struct pkv_kpool *pool, u32 class_id, struct file *opener);
 void pkv_host_exit(struct pkv_kpool *pool, u32 class_id);
@@ -197,6 +206,12 @@ void pkv_hosts_exit(void);
 /* user.c: what a user has of all pools together */
 int pkv_user_charge(struct pkv_kpool *pool, struct file *opener, u64 host_bytes);
 void pkv_user_uncharge(struct pkv_kpool *pool);
+
+/* procfs.c: /proc/pagedkv */
+int pkv_proc_init(void);
+void pkv_proc_exit(void);
+void pkv_proc_add(struct pkv_kpool *pool);
+void pkv_proc_remove(struct pkv_kpool *pool);
 
 /* inspect.c */
 int pkv_ioctl_stats(struct pkv_call *call);

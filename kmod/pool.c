@@ -35,7 +35,7 @@ static bool has_group(const struct cred *cred, kgid_t gid)
 }
 
 /* May the opener of /dev/pagedkv do @want (4: read, 2: write, or both) to the pool? */
-bool pkv_kpool_permits(const struct pkv_kpool *pool, struct file *opener, umode_t want)
+bool pkv_kpool_permits(const struct pkv_kpool *pool, const struct file *opener, umode_t want)
 {
 	const struct cred *cred = opener->f_cred;
 	umode_t bits = pool->mode;
@@ -47,7 +47,7 @@ bool pkv_kpool_permits(const struct pkv_kpool *pool, struct file *opener, umode_
 	return (bits & want) == want || file_ns_capable(opener, &init_user_ns, CAP_DAC_OVERRIDE);
 }
 
-bool pkv_kpool_is_owner(const struct pkv_kpool *pool, struct file *opener)
+bool pkv_kpool_is_owner(const struct pkv_kpool *pool, const struct file *opener)
 {
 	return uid_eq(opener->f_cred->fsuid, pool->uid) ||
 	       file_ns_capable(opener, &init_user_ns, CAP_SYS_ADMIN);
@@ -64,6 +64,7 @@ static void release_pool(struct kref *ref)
 	if (pool->id)
 		xa_erase(&registry, pool->id);
 	mutex_unlock(&registry_lock);
+	pkv_proc_remove(pool);
 	for (i = 0; i < PKV_MAX_CLASSES; i++)
 		pkv_host_exit(pool, i);
 	pkv_user_uncharge(pool);
@@ -357,6 +358,7 @@ int pkv_pool_create(struct pkv_call *call)
 		pkv_kpool_put(pool);
 		return ret;
 	}
+	pkv_proc_add(pool);
 	arg->out_id = pool->id;
 	return give_fd(call, pool, &arg->out_fd, arg->flags & PAGEDKV_IO_POOL_PERSIST);
 }

@@ -233,6 +233,7 @@ static const struct row rows[] = {
 	ROW(MOVES_STOP, pagedkv_io_empty, .fill = fill_nothing),
 	ROW(MOVES_EVENTFD, pagedkv_io_moves_eventfd, .fill = fill_eventfd,
 	    .reserved = AT(pagedkv_io_moves_eventfd, reserved)),
+	ROW(QUIESCE, pagedkv_io_empty, .fill = fill_nothing),
 	ROW(STATS, pagedkv_io_stats, .fill = fill_nothing,
 	    .reserved = AT(pagedkv_io_stats, reserved), .out = true),
 	ROW(MAP, pagedkv_io_map, .fill = fill_map, .pointers = { AT(pagedkv_io_map, entries) },

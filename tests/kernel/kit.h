@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -236,6 +237,22 @@ static inline void *map_host(int pool, size_t *len)
 	p = mmap(NULL, h.out_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, pool,
 		 (off_t)h.out_offset);
 	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Run as another user, or not in the device's group (900); the result of @what, 0 to -127. */
+static inline int as(uid_t uid, gid_t gid, bool in_group, int (*what)(void))
+{
+	gid_t group = 900;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (setgroups(in_group ? 1 : 0, &group) || setgid(gid) || setuid(uid))
+			_exit(255);
+		_exit(-what() & 0x7f);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EPROTO;
 }
 
 #endif

@@ -3,7 +3,6 @@
  * Whose is what, and until when: SIGKILL of clients and executors, names that
  * outlive their users, files that are passed on, other users.
  */
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -328,22 +327,6 @@ TEST_F(life, inherited)
 }
 
 /* ------------------------------------------------------------ other users */
-
-/* Run as another user; the result of @what. */
-static int as(uid_t uid, gid_t gid, bool in_group, int (*what)(void))
-{
-	gid_t group = 900;
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		if (setgroups(in_group ? 1 : 0, &group) || setgid(gid) || setuid(uid))
-			_exit(255);
-		_exit(-what() & 0x7f);
-	}
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EPROTO;
-}
 
 static int try_device(void)
 {

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Commands over io_uring that wait: an executor's round of moves, and a
+ * sequence's arrival.
+ *
+ * A command that has nothing to tell yet is parked, under the pool's lock.
+ * pkv_leave() sends it, when there may be something, to the task that submitted
+ * it, where user memory can be written; only there moves are fetched, so that a
+ * task that dies on the way holds none. It may find that another executor was
+ * faster, and be parked again.
+ *
+ * Who ends the parking sees to the completion. Who wants a command cancelled
+ * marks it: one that isn't parked is on its way to its task, which will see.
+ *
+ * From Linux 6.8 on a ring's end cancels what is pending. Before it, closing
+ * the pool's descriptor does (flush), as each exit of a task does. What is left
+ * is a ring that is closed while the descriptor stays open, for which there is
+ * PAGEDKV_CMD_QUIESCE, and exec() with pending commands, which waits for them.
+ */
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "pkv.h"
+#include "compat.h"
+
+#if PKV_HAS_URING
+
+struct pkv_waiter {
+	struct list_head node;	/* on client->waiters, from its first parking to its end */
+	bool is_parked;
+	bool canceled;
+	struct pkv_client *client;
+	struct io_uring_cmd *cmd;
+	fl_owner_t files;	/* whose close() ends it, without ring cancellation */
+	u64 arg;
+	bool is_moves;		/* else it waits for sequence @arg */
+};
+
+/* A round of moves: how many were fetched, -errno, or -EAGAIN: none yet. */
+static int run_moves(struct pkv_client *client, u64 arg, bool first)
+{
+	struct pagedkv_io_moves __user *uio = u64_to_user_ptr(arg);
+	struct pagedkv_io_moves io;
+	u32 size;
+	int ret;
+
+	if (get_user(size, &uio->size))
+		return -EFAULT;
+	if (size < sizeof(io))
+		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
+	ret = copy_struct_from_user(&io, sizeof(io), uio, size);
+	if (ret)
+		return ret;
+	if (io.flags)
+		return -EOPNOTSUPP;
+	/* Commits are for once; what comes of them is told at once too. */
+	if (!first)
+		io.nr_commits = 0;
+	ret = pkv_moves_run(client, &io);
+	if ((first && put_user(io.out_nr_stale, &uio->out_nr_stale)) ||
+	    put_user(io.out_nr_moves, &uio->out_nr_moves)) {
+		/* The result tells the number too, and the moves were written. */
+		if (!io.out_nr_moves)
+			return ret ? ret : -EFAULT;
+	}
+	if (ret)
+		return ret;
+	return !io.max_moves || io.out_nr_moves ? (int)io.out_nr_moves : -EAGAIN;
+}
+
+/* What a command says. For its task, which has user memory. */
+static int ask(struct pkv_client *client, bool is_moves, u64 arg, bool first)
+{
+	if (is_moves)
+		return run_moves(client, arg, first);
+	return pkv_seq_try_wait(client, arg);
+}
+
+static struct pkv_waiter **waiter_of(struct io_uring_cmd *cmd)
+{
+	return (struct pkv_waiter **)cmd->pdu;
+}
+
+/* Is there something to tell? Under the pool's lock. */
+static bool is_due(const struct pkv_waiter *w)
+{
+	if (w->canceled || w->client->stopped)
+		return true;
+	if (w->is_moves)
+		return w->client->pool->core.nr_queued;
+	return pkv_seq_state(&w->client->pool->core, w->arg) != PKV_SEQ_LOADING;
+}
+
+/* Wait, unless there is something to tell already. */
+static bool park(struct pkv_waiter *w)
+{
+	struct pkv_kpool *pool = w->client->pool;
+	bool due;
+
+	pkv_enter(pool);
+	due = is_due(w);
+	if (!due) {
+		w->is_parked = true;
+		pool->nr_parked++;
+	}
+	mutex_unlock(&pool->lock);
+	return !due;
+}
+
+/* In the task that submitted the command, or a stand-in for it once it is dying. */
+static void run_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct pkv_waiter *w = *waiter_of(cmd);
+	bool dying = !current->mm || (current->flags & (PF_EXITING | PF_KTHREAD));
+	int ret;
+
+	do {
+		ret = -ECANCELED;
+		if (dying || READ_ONCE(w->canceled))
+			break;
+		ret = ask(w->client, w->is_moves, w->arg, false);
+		if (ret == -EAGAIN && park(w))
+			return;
+		/* Nothing to tell, and nothing to wait for. */
+		if (ret == -EAGAIN && READ_ONCE(w->client->stopped))
+			ret = -ECANCELED;
+	} while (ret == -EAGAIN);
+	pkv_enter(w->client->pool);
+	list_del(&w->node);
+	mutex_unlock(&w->client->pool->lock);
+	/* Cancellation may look at @w until the command is done. */
+	io_uring_cmd_done(cmd, ret, 0, issue_flags);
+	kfree(w);
+}
+
+/* Under the pool's lock. */
+static void unpark(struct pkv_waiter *w)
+{
+	w->is_parked = false;
+	w->client->pool->nr_parked--;
+}
+
+/* Send what is due to its tasks; under the pool's lock. Moves go to no more than there are. */
+void pkv_uring_wake(struct pkv_kpool *pool)
+{
+	u32 nr_moves = pool->core.nr_queued;
+	struct pkv_client *client;
+	struct pkv_waiter *w;
+
+	list_for_each_entry(client, &pool->clients, node)
+		list_for_each_entry(w, &client->waiters, node) {
+			if (!w->is_parked || !is_due(w))
+				continue;
+			if (w->is_moves && !client->stopped) {
+				if (!nr_moves)
+					continue;
+				nr_moves--;
+			}
+			unpark(w);
+			io_uring_cmd_complete_in_task(w->cmd, run_in_task);
+		}
+}
+
+/* End the client's commands, or those that were submitted with @files. */
+static void cancel_parked(struct pkv_client *client, fl_owner_t files)
+{
+	struct pkv_waiter *w;
+
+	pkv_enter(client->pool);
+	list_for_each_entry(w, &client->waiters, node) {
+		if (files && w->files != files)
+			continue;
+		WRITE_ONCE(w->canceled, true);
+		if (!w->is_parked)
+			continue;
+		unpark(w);
+		io_uring_cmd_complete_in_task(w->cmd, run_in_task);
+	}
+	pkv_leave(client->pool);
+}
+
+int pkv_ioctl_quiesce(struct pkv_call *call)
+{
+	cancel_parked(pkv_client_of(call), NULL);
+	return 0;
+}
+
+#if PKV_HAS_URING_CANCEL
+
+/* The ring ends, or the task that submitted the command. */
+static void cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct pkv_waiter *w = *waiter_of(cmd);
+	struct pkv_kpool *pool = w->client->pool;
+	bool found;
+
+	pkv_enter(pool);
+	WRITE_ONCE(w->canceled, true);
+	found = w->is_parked;
+	if (found) {
+		unpark(w);
+		list_del(&w->node);
+	}
+	mutex_unlock(&pool->lock);
+	if (!found)
+		return;
+	io_uring_cmd_done(cmd, -ECANCELED, 0, issue_flags);
+	kfree(w);
+}
+
+#else
+
+int pkv_client_flush(struct file *file, fl_owner_t files)
+{
+	cancel_parked(file->private_data, files);
+	return 0;
+}
+
+#endif
+
+static int submit(struct io_uring_cmd *cmd, unsigned int issue_flags, bool is_moves, u64 arg)
+{
+	struct pkv_client *client = cmd->file->private_data;
+	struct pkv_waiter *w;
+	int ret;
+
+	w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
+	if (!w)
+		return -ENOMEM;
+	w->client = client;
+	w->cmd = cmd;
+	w->files = current->files;
+	w->arg = arg;
+	w->is_moves = is_moves;
+	ret = ask(client, is_moves, arg, true);
+	if (ret != -EAGAIN) {
+		kfree(w);
+		return ret;
+	}
+	*waiter_of(cmd) = w;
+	pkv_enter(client->pool);
+	list_add_tail(&w->node, &client->waiters);
+	mutex_unlock(&client->pool->lock);
+	/* From here on it ends by completion alone. */
+	pkv_uring_mark_cancelable(cmd, issue_flags);
+	if (!park(w))
+		io_uring_cmd_complete_in_task(cmd, run_in_task);
+	return -EIOCBQUEUED;
+}
+
+int pkv_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	const struct pagedkv_uring_cmd *sqe;
+	u32 flags, reserved;
+	u64 arg;
+
+#if PKV_HAS_URING_CANCEL
+	if (issue_flags & IO_URING_F_CANCEL) {
+		cancel(cmd, issue_flags);
+		return 0;
+	}
+#endif
+	sqe = pkv_uring_payload(cmd);
+	arg = READ_ONCE(sqe->arg);
+	flags = READ_ONCE(sqe->flags);
+	reserved = READ_ONCE(sqe->reserved);
+	if (cmd->cmd_op != PAGEDKV_URING_MOVES && cmd->cmd_op != PAGEDKV_URING_SEQ_WAIT)
+		return -ENOTTY;
+	if (flags)
+		return -EOPNOTSUPP;
+	if (reserved)
+		return -EINVAL;
+	return submit(cmd, issue_flags, cmd->cmd_op == PAGEDKV_URING_MOVES, arg);
+}
+
+#endif

@@ -13,9 +13,52 @@
 #include "pkv.h"
 #include "compat.h"
 
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+static bool anybody_traces(void)
+{
+	return trace_pagedkv_alloc_enabled() || trace_pagedkv_free_enabled() ||
+	       trace_pagedkv_fork_enabled() || trace_pagedkv_evict_enabled() ||
+	       trace_pagedkv_miss_enabled();
+}
+
 void pkv_enter(struct pkv_kpool *pool)
 {
 	mutex_lock(&pool->lock);
+	pool->is_traced = anybody_traces();
+	if (pool->is_traced)
+		pool->seen = pool->core.counters;
+}
+
+/* Pages that left a tier for a slower one, or were given up for room. */
+static u64 nr_evicted(const struct pkv_counters *c)
+{
+	u64 nr = c->drops;
+	u32 from, to;
+
+	for (from = 0; from < PKV_NR_TIERS; from++)
+		for (to = from + 1; to < PKV_NR_TIERS; to++)
+			nr += c->moves[from][to];
+	return nr;
+}
+
+static void trace_changes(const struct pkv_kpool *pool)
+{
+	const struct pkv_counters *was = &pool->seen, *is = &pool->core.counters;
+	u64 misses = (is->lookups - is->hits) - (was->lookups - was->hits);
+	u64 evicted = nr_evicted(is) - nr_evicted(was);
+
+	if (is->allocs != was->allocs)
+		trace_pagedkv_alloc(pool->id, is->allocs - was->allocs);
+	if (is->frees != was->frees)
+		trace_pagedkv_free(pool->id, is->frees - was->frees);
+	if (is->forks != was->forks)
+		trace_pagedkv_fork(pool->id, is->forks - was->forks);
+	if (evicted)
+		trace_pagedkv_evict(pool->id, evicted);
+	if (misses)
+		trace_pagedkv_miss(pool->id, misses);
 }
 
 static void raise_eventfds(struct pkv_kpool *pool)
@@ -38,6 +81,8 @@ void pkv_leave(struct pkv_kpool *pool)
 	if (pool->nr_parked)
 		pkv_uring_wake(pool);
 #endif
+	if (pool->is_traced)
+		trace_changes(pool);
 	mutex_unlock(&pool->lock);
 	if (wq_has_sleeper(&pool->changed))
 		wake_up_interruptible_all(&pool->changed);

@@ -175,9 +175,12 @@ static int __init pkv_module_init(void)
 
 	if (ret)
 		return ret;
+	pkv_debugfs_init();
 	ret = misc_register(&device);
-	if (ret)
+	if (ret) {
+		pkv_debugfs_exit();
 		pkv_proc_exit();
+	}
 	return ret;
 }
 
@@ -185,6 +188,7 @@ static void __exit pkv_module_exit(void)
 {
 	misc_deregister(&device);
 	pkv_pools_exit();
+	pkv_debugfs_exit();
 	pkv_proc_exit();
 	pkv_hosts_exit();
 }

@@ -11,6 +11,7 @@
 
 #include "pkv.h"
 #include "compat.h"
+#include "trace.h"
 
 #define CHUNK_COMMITS	256U
 #define CHUNK_MOVES	256U
@@ -29,6 +30,21 @@ static int check_commits(const struct pagedkv_io_commit *items, u32 nr)
 	return 0;
 }
 
+static int commit_one(struct pkv_kpool *pool, const struct pagedkv_io_commit *item)
+{
+	int ret = pkv_move_commit(&pool->core, item->id, item->status,
+				  item->flags & PAGEDKV_IO_COMMIT_SOURCE_BAD);
+
+	if (ret)
+		return ret;
+	pool->nr_commits++;
+	if (item->status)
+		trace_pagedkv_move_abort(pool->id, item->id, item->status);
+	else
+		trace_pagedkv_move_commit(pool->id, item->id, 0);
+	return 0;
+}
+
 static u32 commit_all(struct pkv_kpool *pool, const struct pagedkv_io_commit *items, u32 nr)
 {
 	u32 i, chunk_end, nr_stale = 0;
@@ -36,13 +52,9 @@ static u32 commit_all(struct pkv_kpool *pool, const struct pagedkv_io_commit *it
 	for (i = 0; i < nr; cond_resched()) {
 		chunk_end = i + min(nr - i, CHUNK_COMMITS);
 		pkv_enter(pool);
-		for (; i < chunk_end; i++) {
-			if (pkv_move_commit(&pool->core, items[i].id, items[i].status,
-					    items[i].flags & PAGEDKV_IO_COMMIT_SOURCE_BAD))
+		for (; i < chunk_end; i++)
+			if (commit_one(pool, &items[i]))
 				nr_stale++;
-			else
-				pool->nr_commits++;
-		}
 		pkv_leave(pool);
 	}
 	return nr_stale;
@@ -75,6 +87,8 @@ static int fetch_chunk(struct pkv_client *client, struct pkv_move_desc __user *t
 	if (!client->stopped)
 		n = pkv_moves_fetch(&pool->core, client->id, buf, max);
 	pkv_leave(pool);
+	for (i = 0; i < n; i++)
+		trace_pagedkv_move_begin(pool->id, client->id, &buf[i]);
 	if (!copy_to_user(to, buf, n * sizeof(*buf)))
 		return n;
 	pkv_enter(pool);

@@ -69,7 +69,8 @@ struct pkv_kpool {
 
 	struct mutex lock;	/* of all that follows */
 	struct pkv_pool core;
-	struct pkv_counters seen;	/* told to the trace */
+	struct pkv_counters seen;	/* when the lock was taken, while traced */
+	bool is_traced;
 	u32 ceiling[PKV_MAX_CLASSES][PKV_NR_TIERS];
 	u64 nr_commits;
 	struct list_head clients;
@@ -212,6 +213,12 @@ int pkv_proc_init(void);
 void pkv_proc_exit(void);
 void pkv_proc_add(struct pkv_kpool *pool);
 void pkv_proc_remove(struct pkv_kpool *pool);
+
+/* debugfs.c: the walk over all invariants */
+void pkv_debugfs_init(void);
+void pkv_debugfs_exit(void);
+void pkv_debugfs_add(struct pkv_kpool *pool);
+void pkv_debugfs_remove(struct pkv_kpool *pool);
 
 /* inspect.c */
 int pkv_ioctl_stats(struct pkv_call *call);

@@ -65,6 +65,7 @@ static void release_pool(struct kref *ref)
 		xa_erase(&registry, pool->id);
 	mutex_unlock(&registry_lock);
 	pkv_proc_remove(pool);
+	pkv_debugfs_remove(pool);
 	for (i = 0; i < PKV_MAX_CLASSES; i++)
 		pkv_host_exit(pool, i);
 	pkv_user_uncharge(pool);
@@ -359,6 +360,7 @@ int pkv_pool_create(struct pkv_call *call)
 		return ret;
 	}
 	pkv_proc_add(pool);
+	pkv_debugfs_add(pool);
 	arg->out_id = pool->id;
 	return give_fd(call, pool, &arg->out_fd, arg->flags & PAGEDKV_IO_POOL_PERSIST);
 }

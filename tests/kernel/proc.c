@@ -219,4 +219,69 @@ TEST_F(proc, other_users)
 	EXPECT_EQ(0, as(1002, 1002, true, try_proc));
 }
 
+/* -------------------------------------------------------- debugfs, tracing */
+
+TEST_F(proc, check)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/pagedkv/%u/check", self->id);
+	if (access("/sys/kernel/debug/pagedkv", F_OK))
+		SKIP(return, "no debugfs");
+	EXPECT_LT(0, slurp(path, 64));
+	EXPECT_EQ(0, strcmp(text, "ok\n")) { TH_LOG("%s", text); }
+}
+
+#define TRACING	"/sys/kernel/tracing"
+
+static int write_to(const char *path, const char *what)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, what, strlen(what)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+TEST_F(proc, trace)
+{
+	static const char *const events[] = {
+		"pagedkv_alloc: pool=%u nr=50", "pagedkv_fork: pool=%u nr=1",
+		"pagedkv_miss: pool=%u nr=3", "pagedkv_free: pool=%u nr=",
+		"pagedkv_move_begin: pool=%u client=", "pagedkv_move_commit: pool=%u id=",
+		"pagedkv_evict: pool=%u nr=",
+	};
+	struct pagedkv_io_key keys[3];
+	struct pagedkv_io_move moves[16];
+	uint64_t a = 0, b = 0, child = 0;
+	char line[128];
+	int n;
+
+	if (access(TRACING "/events/pagedkv", F_OK))
+		SKIP(return, "no tracing");
+	ASSERT_EQ(0, write_to(TRACING "/trace", ""));
+	ASSERT_EQ(0, write_to(TRACING "/events/pagedkv/enable", "1"));
+	make_keys(keys, 3, 77);
+	EXPECT_EQ(0, create_seq(self->pool, keys, 3, &a, NULL));
+	for (int i = 0; i < 4; i++)
+		EXPECT_EQ(0, append(self->pool, a, 50 * PAGE_TOKENS));
+	EXPECT_EQ(0, one_op(self->pool, a, PAGEDKV_IO_OP_FORK, 0, &child));
+	EXPECT_EQ(0, one_op(self->pool, child, PAGEDKV_IO_OP_FREE, 0, NULL));
+	EXPECT_EQ(0, advise(self->pool, a, PAGEDKV_IO_COLD));
+	EXPECT_EQ(0, create_seq(self->pool, NULL, 0, &b, NULL));
+	EXPECT_EQ(0, append(self->pool, b, 50 * PAGE_TOKENS));
+	EXPECT_EQ(-EAGAIN, append(self->pool, b, 10 * PAGE_TOKENS));
+	while ((n = fetch(self->pool, moves, 16)) > 0)
+		EXPECT_EQ(0, commit(self->pool, moves, (uint32_t)n));
+	EXPECT_EQ(0, one_op(self->pool, b, PAGEDKV_IO_OP_FREE, 0, NULL));
+	EXPECT_EQ(0, write_to(TRACING "/events/pagedkv/enable", "0"));
+	EXPECT_LT(0, slurp(TRACING "/trace", 4096));
+	for (unsigned int i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+		snprintf(line, sizeof(line), events[i], self->id);
+		EXPECT_NE(NULL, strstr(text, line)) { TH_LOG("%s", line); }
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -9,3 +9,4 @@ $(eval $(call kernel-test,host,tests/kernel/host.c,-luring))
 $(eval $(call kernel-test,proc,tests/kernel/proc.c))
 $(eval $(call kernel-test,uring,tests/kernel/uring.c,-luring))
 vm-tests += $(patsubst %,$(O)/tests/lib_%,api seq prefix move threads)
+vm-tests += $(O)/tests/test_engine

@@ -88,6 +88,14 @@ void pkv_leave(struct pkv_kpool *pool)
 		wake_up_interruptible_all(&pool->changed);
 }
 
+/* After a fetch: nobody waits for that, but executors for what it left. */
+void pkv_leave_fetched(struct pkv_kpool *pool)
+{
+	if (pool->core.nr_queued)
+		raise_eventfds(pool);
+	mutex_unlock(&pool->lock);
+}
+
 /* ---------------------------------------------------------------- waiting */
 
 /* What a client waits for: 0 or an error once it need not wait any more, else -EAGAIN. */

@@ -86,7 +86,7 @@ static int fetch_chunk(struct pkv_client *client, struct pkv_move_desc __user *t
 	client->raised = false;
 	if (!client->stopped)
 		n = pkv_moves_fetch(&pool->core, client->id, buf, max);
-	pkv_leave(pool);
+	pkv_leave_fetched(pool);
 	for (i = 0; i < n; i++)
 		trace_pagedkv_move_begin(pool->id, client->id, &buf[i]);
 	if (!copy_to_user(to, buf, n * sizeof(*buf)))

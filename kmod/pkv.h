@@ -168,6 +168,7 @@ static inline u64 pkv_client_owner(const struct pkv_client *client)
 /* client.c: enter and leave a pool, and who waits for it */
 void pkv_enter(struct pkv_kpool *pool);
 void pkv_leave(struct pkv_kpool *pool);
+void pkv_leave_fetched(struct pkv_kpool *pool);
 int pkv_client_open(struct pkv_kpool *pool, struct file *opener, struct file **out);
 int pkv_seq_wait(struct pkv_call *call);
 int pkv_moves_wait(struct pkv_call *call);

@@ -5,7 +5,7 @@
 #   make            libraries, tools
 #   make run        set up, build, run the main job (ARGS=... are passed on)
 #   make check      set up, build, run every test; last line "N passed, N failed"
-#   make check-kernel        the module in guests with Debian's kernels (part of check)
+#   make check-kernel        the module in guests with Debian's kernels
 #   make check-kernel-debug  the same in a kernel with KASAN, lockdep, kmemleak, UBSAN
 #   make vm         a shell in such a guest; VM_KERNEL=6.1 or 6.12
 #   make bench-kernel        the module's figures, in a guest

@@ -10,13 +10,11 @@ vm-tests += tests/vm/main_job
 
 vm-tools += $(if $(wildcard tools/run.c),$(O)/bin/pagedkv)
 
-tests-sh += tests/vm/selftest.sh
-ifneq ($(wildcard kmod/Kbuild),)
-tests-sh += $(VM_KERNELS:%=tests/vm/kernel-%.sh)
-endif
-
+# Not a part of check yet: the module is not finished (Documentation/design.md), and a guest on an
+# emulated processor takes minutes.
 check-kernel:
-	@JOBS=1 tests/run O=$(O) VM_NEEDED=1 $(VM_KERNELS:%=tests/vm/kernel-%.sh)
+	@JOBS=1 tests/run O=$(O) VM_NEEDED=1 tests/vm/selftest.sh \
+		$(VM_KERNELS:%=tests/vm/kernel-%.sh)
 
 check-kernel-debug:
 	@tests/run O=$(O) VM_NEEDED=1 tests/vm/kernel-debug.sh

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <pagedkv.h>
+
 #include "alloc.h"
 
 const char *pkvrt_policy_name(enum pkvrt_policy policy)
@@ -59,4 +61,42 @@ void pkvrt_kv_release(struct pkvrt_kv *kv)
 {
 	free(kv->slots);
 	*kv = (struct pkvrt_kv){ 0 };
+}
+
+int pkvrt_region_append(const struct pkvrt_alloc *a, struct pkvrt_kv *kv, uint32_t tokens)
+{
+	uint64_t len = (uint64_t)kv->len + tokens;
+
+	if (len > (uint64_t)kv->nr_slots * a->page_tokens)
+		return -EINVAL;
+	kv->len = (uint32_t)len;
+	return 0;
+}
+
+int pkvrt_region_truncate(struct pkvrt_kv *kv, uint32_t len)
+{
+	if (len > kv->len)
+		return -EINVAL;
+	kv->len = len;
+	return 0;
+}
+
+int pkvrt_region_copy(const struct pkvrt_alloc *a, pkvrt_copy_fn copy, void *ctx,
+		      const struct pkvrt_kv *kv, struct pkvrt_kv *child)
+{
+	uint32_t nr = (kv->len + a->page_tokens - 1) / a->page_tokens;
+	int err = 0;
+
+	for (uint32_t i = 0; i < nr && !err; i++) {
+		struct pagedkv_move m = {
+			.kind = PAGEDKV_MOVE_COPY,
+			.src_slot = kv->slots[i],
+			.dst_slot = child->slots[i],
+		};
+
+		if (copy)
+			err = copy(ctx, &m, 1);
+	}
+	child->len = kv->len;
+	return err;
 }

@@ -155,4 +155,11 @@ int pkvrt_kv_reserve(struct pkvrt_kv *kv, uint32_t nr);
 /* The block table's memory; the sequence is dead afterwards. */
 void pkvrt_kv_release(struct pkvrt_kv *kv);
 
+/* Shared by the baselines, whose sequences have regions: all slots from the start. 0, -EINVAL. */
+int pkvrt_region_append(const struct pkvrt_alloc *a, struct pkvrt_kv *kv, uint32_t tokens);
+int pkvrt_region_truncate(struct pkvrt_kv *kv, uint32_t len);
+/* What @kv has so far, into @child's region. 0, or what @copy said; it may be NULL. */
+int pkvrt_region_copy(const struct pkvrt_alloc *a, pkvrt_copy_fn copy, void *ctx,
+		      const struct pkvrt_kv *kv, struct pkvrt_kv *child);
+
 #endif

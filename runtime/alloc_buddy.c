@@ -100,41 +100,20 @@ static int buddy_admit(struct pkvrt_alloc *a, const struct pkvrt_want *want,
 
 static int region_fork(struct alloc_buddy *b, struct pkvrt_kv *kv, struct pkvrt_kv *child)
 {
-	uint32_t nr = (kv->len + b->base.page_tokens - 1) / b->base.page_tokens;
 	int err = child->is_live ? 0 : region_alloc(b, child, kv->asked_tokens);
 
-	for (uint32_t i = 0; i < nr && !err; i++) {
-		struct pagedkv_move m = {
-			.kind = PAGEDKV_MOVE_COPY,
-			.src_slot = kv->slots[i],
-			.dst_slot = child->slots[i],
-		};
-
-		if (b->copy)
-			err = b->copy(b->ctx, &m, 1);
-	}
-	child->len = kv->len;
-	return err;
+	return err ? err : pkvrt_region_copy(&b->base, b->copy, b->ctx, kv, child);
 }
 
 static int apply(struct alloc_buddy *b, const struct pkvrt_alloc_op *op)
 {
-	uint64_t len = op->kv->len;
-
 	switch (op->type) {
 	case PKVRT_OP_APPEND:
-		len += op->arg;
-		if (len > (uint64_t)op->kv->nr_slots * b->base.page_tokens)
-			return -EINVAL;
-		op->kv->len = (uint32_t)len;
-		return 0;
+		return pkvrt_region_append(&b->base, op->kv, op->arg);
 	case PKVRT_OP_FORK:
 		return region_fork(b, op->kv, op->child);
 	case PKVRT_OP_TRUNCATE:
-		if (op->arg > len)
-			return -EINVAL;
-		op->kv->len = op->arg;
-		return 0;
+		return pkvrt_region_truncate(op->kv, op->arg);
 	case PKVRT_OP_FREE:
 		region_free(b, op->kv);
 		return 0;

@@ -104,42 +104,24 @@ static int static_admit(struct pkvrt_alloc *a, const struct pkvrt_want *want,
 
 static int region_fork(struct alloc_static *t, struct pkvrt_kv *kv, struct pkvrt_kv *child)
 {
-	uint32_t nr = (kv->len + t->base.page_tokens - 1) / t->base.page_tokens;
 	int err = child->is_live ? 0 : region_alloc(t, child);
 
-	for (uint32_t i = 0; i < nr && !err; i++) {
-		struct pagedkv_move m = {
-			.kind = PAGEDKV_MOVE_COPY,
-			.src_slot = kv->slots[i],
-			.dst_slot = child->slots[i],
-		};
-
-		if (t->copy)
-			err = t->copy(t->ctx, &m, 1);
-	}
-	child->len = kv->len;
-	return err;
+	return err ? err : pkvrt_region_copy(&t->base, t->copy, t->ctx, kv, child);
 }
 
 static int apply(struct alloc_static *t, const struct pkvrt_alloc_op *op)
 {
-	uint64_t len = op->kv->len;
+	int err;
 
 	switch (op->type) {
 	case PKVRT_OP_APPEND:
-		len += op->arg;
-		if (len > (uint64_t)op->kv->nr_slots * t->base.page_tokens)
-			return -EINVAL;
-		op->kv->len = (uint32_t)len;
-		t->is_sealed = true;
-		return 0;
+		err = pkvrt_region_append(&t->base, op->kv, op->arg);
+		t->is_sealed |= !err;
+		return err;
 	case PKVRT_OP_FORK:
 		return region_fork(t, op->kv, op->child);
 	case PKVRT_OP_TRUNCATE:
-		if (op->arg > len)
-			return -EINVAL;
-		op->kv->len = op->arg;
-		return 0;
+		return pkvrt_region_truncate(op->kv, op->arg);
 	case PKVRT_OP_FREE:
 		region_free(t, op->kv);
 		return 0;

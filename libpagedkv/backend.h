@@ -63,9 +63,13 @@ struct pkv_backend {
 	 * its salt into @p.
 	 */
 	int (*pool_create)(void **priv, void *dev, struct pagedkv_pool_params *p);
+	/* Fills in all of @p but name and fingerprint. NULL: no PAGEDKV_F_PERSISTENT. */
+	int (*pool_open)(void **priv, void *dev, struct pagedkv_pool_params *p);
 	int (*pool_remove)(void *dev, const char *name);
 	void (*pool_destroy)(void *priv);
 	int (*set_limit)(void *priv, uint32_t class_id, uint32_t tier, uint32_t limit);
+	/* NULL: no other users. */
+	int (*set_ceiling)(void *priv, uint32_t class_id, uint32_t tier, uint32_t limit);
 	int (*set_tier_state)(void *priv, uint32_t class_id, uint32_t tier, uint32_t state);
 	int (*host_map)(void *priv, uint32_t class_id, void **addr, size_t *len);
 

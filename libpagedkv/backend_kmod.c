@@ -260,40 +260,96 @@ static int create_or_open(int dev, struct pagedkv_pool_params *p)
 	}
 }
 
-static int kmod_pool_create(void **priv, void *opened, struct pagedkv_pool_params *params)
+/* A pool's handle, of a file or the error of getting one. Takes the file over. */
+static int take_file(void **priv, int fd)
 {
 	struct pagedkv_io_moves_eventfd arg = { .size = sizeof(arg) };
-	struct kmod_device *dev = opened;
 	struct kmod_pool *p;
 	int ret;
 
+	if (fd < 0)
+		return fd;
 	p = calloc(1, sizeof(*p));
-	if (!p)
-		return -ENOMEM;
+	if (!p) {
+		ret = -ENOMEM;
+		goto close_fd;
+	}
+	p->fd = fd;
 	p->moves_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (p->moves_fd < 0) {
 		ret = -ENOMEM;
 		goto free_pool;
 	}
-	ret = create_or_open(dev->fd, params);
-	if (ret < 0)
-		goto close_eventfd;
-	p->fd = ret;
 	arg.fd = p->moves_fd;
-	ret = call(p->fd, PAGEDKV_CMD_MOVES_EVENTFD, &arg);
+	ret = call(fd, PAGEDKV_CMD_MOVES_EVENTFD, &arg);
 	if (ret)
-		goto close_fd;
+		goto close_eventfd;
 	pthread_mutex_init(&p->lock, NULL);
 	*priv = p;
 	return 0;
 
-close_fd:
-	close(p->fd);
 close_eventfd:
 	close(p->moves_fd);
 free_pool:
 	free(p);
+close_fd:
+	close(fd);
 	return ret;
+}
+
+static int kmod_pool_create(void **priv, void *opened, struct pagedkv_pool_params *params)
+{
+	struct kmod_device *dev = opened;
+
+	return take_file(priv, create_or_open(dev->fd, params));
+}
+
+/* What the pool of a file was created with. */
+static int get_params(int fd, struct pagedkv_pool_params *p)
+{
+	struct pagedkv_io_pool_info is = { .size = sizeof(is) };
+	int ret = call(fd, PAGEDKV_CMD_POOL_INFO, &is);
+
+	if (ret)
+		return ret;
+	p->nr_classes = is.out_nr_classes;
+	p->max_seqs = is.out_max_seqs;
+	p->max_moves = is.out_max_moves;
+	p->nr_ranks = is.out_nr_ranks;
+	p->mode = is.out_mode;
+	memcpy(p->salt, is.out_salt, sizeof(p->salt));
+	for (uint32_t i = 0; i < is.out_nr_classes; i++) {
+		const struct pagedkv_io_class *k = &is.out_classes[i];
+		struct pagedkv_class_params *c = &p->classes[i];
+
+		c->page_tokens = k->page_tokens;
+		memcpy(c->nr_slots, k->nr_slots, sizeof(c->nr_slots));
+		memcpy(c->low, k->low, sizeof(c->low));
+		memcpy(c->high, k->high, sizeof(c->high));
+		c->page_bytes = k->page_bytes;
+	}
+	return 0;
+}
+
+static int kmod_pool_open(void **priv, void *opened, struct pagedkv_pool_params *params)
+{
+	struct pagedkv_io_pool_open arg = {
+		.size = sizeof(arg),
+		.fingerprint = params->fingerprint,
+	};
+	struct kmod_device *dev = opened;
+	int ret;
+
+	memcpy(arg.name, params->name, strnlen(params->name, sizeof(arg.name) - 1));
+	ret = call(dev->fd, PAGEDKV_CMD_POOL_OPEN, &arg);
+	if (ret)
+		return ret;
+	ret = get_params(arg.out_fd, params);
+	if (ret) {
+		close(arg.out_fd);
+		return ret;
+	}
+	return take_file(priv, arg.out_fd);
 }
 
 static void kmod_pool_destroy(void *priv)
@@ -318,17 +374,28 @@ static int kmod_pool_remove(void *opened, const char *name)
 	return call(dev->fd, PAGEDKV_CMD_POOL_DESTROY, &arg);
 }
 
-static int kmod_set_limit(void *priv, uint32_t class_id, uint32_t tier, uint32_t limit)
+static int set_limit(struct kmod_pool *p, uint32_t flags, uint32_t class_id, uint32_t tier,
+		     uint32_t limit)
 {
-	struct kmod_pool *p = priv;
 	struct pagedkv_io_set_limit arg = {
 		.size = sizeof(arg),
+		.flags = flags,
 		.class_id = class_id,
 		.tier = tier,
 		.limit = limit,
 	};
 
 	return call(p->fd, PAGEDKV_CMD_SET_LIMIT, &arg);
+}
+
+static int kmod_set_limit(void *priv, uint32_t class_id, uint32_t tier, uint32_t limit)
+{
+	return set_limit(priv, 0, class_id, tier, limit);
+}
+
+static int kmod_set_ceiling(void *priv, uint32_t class_id, uint32_t tier, uint32_t limit)
+{
+	return set_limit(priv, PAGEDKV_IO_LIMIT_CEILING, class_id, tier, limit);
 }
 
 static int kmod_set_tier_state(void *priv, uint32_t class_id, uint32_t tier, uint32_t state)
@@ -727,8 +794,10 @@ const struct pkv_backend pkv_backend_kmod = {
 	.close = kmod_close,
 	.pool_create = kmod_pool_create,
 	.pool_destroy = kmod_pool_destroy,
+	.pool_open = kmod_pool_open,
 	.pool_remove = kmod_pool_remove,
 	.set_limit = kmod_set_limit,
+	.set_ceiling = kmod_set_ceiling,
 	.set_tier_state = kmod_set_tier_state,
 	.host_map = kmod_host_map,
 	.seq_create = kmod_seq_create,

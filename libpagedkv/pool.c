@@ -136,32 +136,26 @@ static void set_geometry(struct pagedkv_pool *pool, const struct pagedkv_pool_pa
 	}
 }
 
-int pagedkv_pool_create(struct pagedkv *kv, struct pagedkv_pool **out,
-			const struct pagedkv_pool_params *params)
+/* A handle of a pool that @get, the backend's create or open, gives; it completes @p. */
+static int make_pool(struct pagedkv *kv, struct pagedkv_pool **out, struct pagedkv_pool_params *p,
+		     int (*get)(void **priv, void *dev, struct pagedkv_pool_params *p))
 {
-	struct pagedkv_pool_params p;
 	struct pagedkv_pool *pool;
 	int ret;
 
-	if (!kv || !out)
-		return -EINVAL;
-	*out = NULL;
-	ret = take_params(&p, params);
-	if (ret)
-		return ret;
 	pool = calloc(1, sizeof(*pool));
 	if (!pool)
 		return -ENOMEM;
 	pool->backend = kv->backend;
-	ret = pool->backend->pool_create(&pool->priv, kv->dev, &p);
+	ret = get(&pool->priv, kv->dev, p);
 	if (ret)
 		goto free_pool;
-	set_geometry(pool, &p);
-	ret = pkv_chains_init(&pool->chains, p.max_seqs);
+	set_geometry(pool, p);
+	ret = pkv_chains_init(&pool->chains, p->max_seqs);
 	if (ret)
 		goto destroy;
-	if (p.name) {
-		pool->name = strdup(p.name);
+	if (p->name) {
+		pool->name = strdup(p->name);
 		if (!pool->name) {
 			ret = -ENOMEM;
 			goto exit_chains;
@@ -182,6 +176,39 @@ destroy:
 free_pool:
 	free(pool);
 	return ret;
+}
+
+int pagedkv_pool_create(struct pagedkv *kv, struct pagedkv_pool **out,
+			const struct pagedkv_pool_params *params)
+{
+	struct pagedkv_pool_params p;
+	int ret;
+
+	if (!kv || !out)
+		return -EINVAL;
+	*out = NULL;
+	ret = take_params(&p, params);
+	return ret ? ret : make_pool(kv, out, &p, kv->backend->pool_create);
+}
+
+int pagedkv_pool_open(struct pagedkv *kv, struct pagedkv_pool **out,
+		      struct pagedkv_pool_params *params)
+{
+	struct pagedkv_pool_params p;
+	int ret;
+
+	if (!kv || !out)
+		return -EINVAL;
+	*out = NULL;
+	ret = pkv_params_get(&p, sizeof(p), sizeof(p), params);
+	if (!ret)
+		ret = p.name ? check_name(p.name) : -EINVAL;
+	if (ret)
+		return ret;
+	if (!kv->backend->pool_open)
+		return -EOPNOTSUPP;
+	ret = make_pool(kv, out, &p, kv->backend->pool_open);
+	return ret ? ret : pkv_params_put(params, &p, sizeof(p), sizeof(p));
 }
 
 void pagedkv_pool_destroy(struct pagedkv_pool *pool)
@@ -213,6 +240,16 @@ int pagedkv_pool_set_limit(struct pagedkv_pool *pool, uint32_t class_id, uint32_
 	if (!has_tier(pool, class_id, tier))
 		return -EINVAL;
 	return pool->backend->set_limit(pool->priv, class_id, tier, limit);
+}
+
+int pagedkv_pool_set_ceiling(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier,
+			     uint32_t limit)
+{
+	if (!has_tier(pool, class_id, tier))
+		return -EINVAL;
+	if (!pool->backend->set_ceiling)
+		return -EOPNOTSUPP;
+	return pool->backend->set_ceiling(pool->priv, class_id, tier, limit);
 }
 
 int pagedkv_tier_set_state(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier,

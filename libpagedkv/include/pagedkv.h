@@ -124,6 +124,14 @@ struct pagedkv_pool_params {
  */
 int pagedkv_pool_create(struct pagedkv *kv, struct pagedkv_pool **out,
 			const struct pagedkv_pool_params *p);
+/**
+ * Open a persistent pool that is there, whatever its geometry. In: @p's size,
+ * name and fingerprint. Out: all else, as it was created; its limits may have
+ * changed since. -ENOENT, -EACCES (its mode, the fingerprint), -EINVAL,
+ * -ENOMEM, -EOPNOTSUPP (nothing persists here).
+ */
+int pagedkv_pool_open(struct pagedkv *kv, struct pagedkv_pool **out,
+		      struct pagedkv_pool_params *p);
 /** Destroy it with its sequences. Moves must have stopped. NULL is fine. */
 void pagedkv_pool_destroy(struct pagedkv_pool *pool);
 /**
@@ -134,6 +142,13 @@ int pagedkv_pool_remove(struct pagedkv *kv, const char *name);
 /** Let a tier of a class use at most @limit slots. -EINVAL. */
 int pagedkv_pool_set_limit(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier,
 			   uint32_t limit);
+/**
+ * Let nobody but an administrator set a limit above @limit, and set it as the
+ * limit too. -EINVAL, -EACCES (the caller isn't one), -EOPNOTSUPP (one process
+ * has nobody to be kept from it).
+ */
+int pagedkv_pool_set_ceiling(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier,
+			     uint32_t limit);
 
 enum pagedkv_tier_state {
 	PAGEDKV_TIER_ONLINE,

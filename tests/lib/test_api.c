@@ -222,6 +222,7 @@ static void test_pool_names(void **state)
 	if (on_kmod(s))
 		return;
 	assert_int_equal(pagedkv_pool_remove(s->kv, "one"), -EOPNOTSUPP);
+	assert_int_equal(pagedkv_pool_set_ceiling(s->pool, 0, PAGEDKV_DEVICE, 1), -EOPNOTSUPP);
 	p.name = "one";
 	assert_int_equal(pagedkv_pool_create(s->kv, &a, &p), 0);
 	assert_int_equal(pagedkv_pool_create(s->kv, &b, &p), -EOPNOTSUPP);
@@ -266,6 +267,47 @@ static void test_persistent_pools(void **state)
 	p.fingerprint = 8;
 	assert_int_equal(pagedkv_pool_create(s->kv, &b, &p), 0);
 	assert_int_equal(pagedkv_pool_remove(s->kv, "one"), 0);
+}
+
+/* A pool that is there tells its geometry to who opens it. */
+static void test_open_pool(void **state)
+{
+	struct pagedkv_pool_params p = server_params(&small), q = { .size = sizeof(q) };
+	struct server *s = *state;
+	struct pagedkv_pool *a, *b;
+
+	assert_int_equal(pagedkv_pool_open(s->kv, &b, NULL), -EINVAL);
+	assert_int_equal(pagedkv_pool_open(s->kv, &b, &q), -EINVAL);
+	q.name = "a/b";
+	assert_int_equal(pagedkv_pool_open(s->kv, &b, &q), -EINVAL);
+	q.name = "open";
+	assert_int_equal(pagedkv_pool_open(NULL, &b, &q), -EINVAL);
+	assert_int_equal(pagedkv_pool_open(s->kv, NULL, &q), -EINVAL);
+	if (!on_kmod(s)) {
+		assert_int_equal(pagedkv_pool_open(s->kv, &b, &q), -EOPNOTSUPP);
+		return;
+	}
+	assert_int_equal(pagedkv_pool_open(s->kv, &b, &q), -ENOENT);
+	p.name = "open";
+	p.fingerprint = 7;
+	assert_int_equal(pagedkv_pool_create(s->kv, &a, &p), 0);
+	assert_int_equal(pagedkv_pool_open(s->kv, &b, &q), -EACCES);
+	assert_null(b);
+	q.fingerprint = 7;
+	assert_int_equal(pagedkv_pool_open(s->kv, &b, &q), 0);
+	assert_int_equal(q.nr_classes, 1);
+	assert_int_equal(q.max_seqs, p.max_seqs);
+	assert_int_equal(q.mode, 0600);
+	assert_memory_equal(&q.classes[0], &p.classes[0], sizeof(q.classes[0]));
+	pagedkv_pool_salt(a, p.salt);
+	assert_memory_equal(q.salt, p.salt, sizeof(q.salt));
+	pagedkv_pool_destroy(b);
+	/* What it told describes it. */
+	assert_int_equal(pagedkv_pool_create(s->kv, &b, &q), 0);
+	assert_int_equal(pagedkv_pool_set_ceiling(b, 0, PAGEDKV_DEVICE, 3), 0);
+	assert_int_equal(pagedkv_pool_set_ceiling(b, 0, PAGEDKV_DEVICE, UINT32_MAX), -EINVAL);
+	assert_int_equal(pagedkv_pool_set_ceiling(b, 1, PAGEDKV_DEVICE, 3), -EINVAL);
+	assert_int_equal(pagedkv_pool_remove(s->kv, "open"), 0);
 }
 
 static void test_limits_and_tiers(void **state)
@@ -669,6 +711,7 @@ int main(void)
 		CASE(test_pool_params),
 		CASE(test_pool_names),
 		CASE(test_persistent_pools),
+		CASE(test_open_pool),
 		CASE(test_limits_and_tiers),
 		CASE(test_host_map),
 		CASE(test_salt),

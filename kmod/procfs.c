@@ -445,16 +445,17 @@ static int show_limits(struct seq_file *m, void *v)
 	struct pkv_kpool *pool = m->private;
 	u32 i, tier;
 
-	seq_puts(m, "class tier slots limit ceiling used low high state\n");
+	seq_puts(m, "class tier slots limit ceiling used low high state page_tokens page_bytes\n");
 	pkv_enter(pool);
 	for (i = 0; i < pool->core.nr_classes; i++)
 		for (tier = 0; tier < PKV_NR_TIERS; tier++) {
 			const struct pkv_tier *t = &pool->core.classes[i].tiers[tier];
 
-			seq_printf(m, "%u %s %u %u %u %u %u %u %s\n", i, tier_names[tier],
-				   t->nr_slots, t->limit, pool->ceiling[i][tier],
-				   t->nr_slots - t->nr_free, t->low, t->high,
-				   tier_states[t->state]);
+			seq_printf(m, "%u %s %u %u %u %u %u %u %s %u %llu\n", i,
+				   tier_names[tier], t->nr_slots, t->limit,
+				   pool->ceiling[i][tier], t->nr_slots - t->nr_free, t->low,
+				   t->high, tier_states[t->state],
+				   pool->classes[i].page_tokens, pool->classes[i].page_bytes);
 		}
 	mutex_unlock(&pool->lock);
 	return 0;

@@ -131,8 +131,8 @@ TEST_F(proc, sequences_and_limits)
 	EXPECT_NE(NULL, strstr(text, line)) { TH_LOG("%s", text); }
 	EXPECT_NE(NULL, strstr(text, " 0 running 20 2 1 0\n")) { TH_LOG("%s", text); }
 	EXPECT_EQ(3, nr_lines(self->id, "limits"));
-	EXPECT_NE(NULL, strstr(text, "\n0 device 256 256 256 2 0 0 online\n"));
-	EXPECT_NE(NULL, strstr(text, "\n0 host 16 16 16 0 0 0 online\n"));
+	EXPECT_NE(NULL, strstr(text, "\n0 device 256 256 256 2 0 0 online 16 4096\n"));
+	EXPECT_NE(NULL, strstr(text, "\n0 host 16 16 16 0 0 0 online 16 4096\n"));
 }
 
 /* Read byte by byte or at once, it is the same. */

@@ -22,7 +22,7 @@
 #define WINDOW_BYTES	((uint64_t)512 << 20)	/* pages under way, as in the engine */
 #define DEPTH		64u
 #define FLUSH_BYTES	((uint64_t)128 << 20)	/* what fio writes between its flushes */
-#define NR_TURNS	3
+#define NR_TURNS	9
 #define SEC		1000000000ull
 
 enum pass {
@@ -148,13 +148,20 @@ static double median(const double *v)
 	return sorted[NR_TURNS / 2];
 }
 
+/*
+ * The ratio is that of the middle turn, by its ratio: what slows the disk for some seconds slows
+ * both sides of a turn.
+ */
 static void print(const struct bench *b, const char *what, const double *ours, const double *fio)
 {
-	double o = median(ours), f = median(fio);
+	double o = median(ours), f = median(fio), ratios[NR_TURNS];
+	int i;
 
+	for (i = 0; i < NR_TURNS; i++)
+		ratios[i] = fio[i] > 0 ? ours[i] / fio[i] : 0;
 	printf("%s %" PRIu64 " KiB: %.2f GB/s", what, b->page_bytes >> 10, o);
 	if (f > 0)
-		printf(" (fio: %.2f, %.2f)\n", f, o / f);
+		printf(" (fio: %.2f, %.2f)\n", f, median(ratios));
 	else
 		printf(" (fio: n/a, n/a)\n");
 	fflush(stdout);

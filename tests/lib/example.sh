@@ -45,6 +45,7 @@ silent "manual pages that are links lead to a page" links_resolve
 check "pkg-config knows the version" test "$(flags --modversion)" = "$(cat VERSION)"
 extract "$usr/share/man/man7/pagedkv.7" >"$tap_tmp/example.c"
 check "the example is there" test -s "$tap_tmp/example.c"
+check "it has no more than 60 lines" test "$(wc -l <"$tap_tmp/example.c")" -le 60
 # shellcheck disable=SC2046 # lists of words
 check "builds with the shared library" build shared $(flags --libs)
 check "runs with the shared library" right_output "$tap_tmp/shared"

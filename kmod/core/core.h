@@ -171,7 +171,7 @@ struct pkv_move {
 	__u8 kind;
 	__u8 state;
 	__u8 class_id;
-	__u8 dirty;		/* the source was written since: the copy is worthless */
+	__u8 dirty;		/* the source was written since, or may have been: worthless */
 	__u32 executor;		/* OUT, IN: who fetched it */
 	__u32 follow_slot;	/* OUT: the device slot of the load that begins after it */
 	__u64 owner;		/* COPY: of the sequence */

@@ -111,6 +111,7 @@ void pkv_move_unwanted(struct pkv_class *c, u32 id);
 void pkv_move_written(struct pkv_class *c, u32 id);
 void pkv_moves_drop_owner(struct pkv_pool *pool, u64 owner);
 void pkv_moves_quit_tier(struct pkv_class *c, u32 tier, u32 state);
+void pkv_moves_return_tier(struct pkv_class *c, u32 tier);
 void pkv_reclaim_below_low(struct pkv_pool *pool);
 
 #endif

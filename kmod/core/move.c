@@ -242,7 +242,7 @@ static void end_in(struct pkv_class *c, struct pkv_move *m, bool ok)
 	struct pkv_page *p = &c->pages[old.page];
 
 	move_free(c, m);
-	if (ok && !is_dead(p)) {
+	if (ok && !old.dirty && !is_dead(p)) {
 		p->slot[PKV_DEVICE] = old.dst_slot;
 		c->pool->counters.moves[old.src_tier][PKV_DEVICE]++;
 	} else {
@@ -681,4 +681,24 @@ void pkv_moves_quit_tier(struct pkv_class *c, u32 tier, u32 state)
 		pkv_page_settle(c, id);
 	}
 	pkv_seqs_advance(pool);
+}
+
+/*
+ * A tier that was gone may be written again: whoever still reads what it held
+ * then may find something else there.
+ */
+void pkv_moves_return_tier(struct pkv_class *c, u32 tier)
+{
+	u32 id;
+
+	for (id = 0; id < c->fresh_page; id++) {
+		struct pkv_page *p = &c->pages[id];
+		struct pkv_move *m;
+
+		if (!(p->flags & PKV_PAGE_LIVE) || p->move == PKV_NONE)
+			continue;
+		m = &c->pool->moves[p->move];
+		if (m->src_tier == tier && p->slot[tier] != m->src_slot)
+			m->dirty = 1;
+	}
 }

@@ -136,6 +136,8 @@ int pkv_pool_set_tier_state(struct pkv_pool *pool, u32 class_id, u32 tier, u32 s
 	c->tiers[tier].state = state;
 	if (state != PKV_TIER_ONLINE)
 		pkv_moves_quit_tier(c, tier, state);
+	else
+		pkv_moves_return_tier(c, tier);
 	return 0;
 }
 

@@ -421,6 +421,31 @@ static void test_executor_dies_after_tier_came_back(void **state)
 	rig_exit(&r);
 }
 
+/* Bug: a load read a slot of a tier that went and came back, and somebody else's page by then. */
+static void test_slot_is_reused_under_a_load(void **state)
+{
+	struct pkv_move_desc d[2];
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	seq = host_seq(&r);
+	assert_int_equal(pkv_seq_load(&r.pool, seq), 1);
+	assert_int_equal(pkv_moves_fetch(&r.pool, 1, d, 2), 2);
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_HOST, PKV_TIER_OFFLINE), 0);
+	/* what was read before is good */
+	rig_commit(&r, &d[0], 0, false);
+	assert_int_equal(pkv_seq_state(&r.pool, seq), PKV_SEQ_LOADING);
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_HOST, PKV_TIER_ONLINE), 0);
+	rig_commit(&r, &d[1], 0, false);
+	rig_check(&r);
+	assert_int_equal(pkv_seq_state(&r.pool, seq), PKV_SEQ_BROKEN);
+	assert_int_equal(r.c->nr_lost, 1);
+	rig_free(&r, seq);
+	assert_int_equal(rig_nr_free(&r, PKV_DEVICE), 2);
+	rig_exit(&r);
+}
+
 static void test_readonly_tier(void **state)
 {
 	struct rig r;
@@ -486,6 +511,7 @@ int main(void)
 		cmocka_unit_test(test_offline_tier),
 		cmocka_unit_test(test_tier_goes_and_comes_back),
 		cmocka_unit_test(test_executor_dies_after_tier_came_back),
+		cmocka_unit_test(test_slot_is_reused_under_a_load),
 		cmocka_unit_test(test_readonly_tier),
 		cmocka_unit_test(test_max_moves),
 	};

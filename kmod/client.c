@@ -215,8 +215,8 @@ static __poll_t client_poll(struct file *file, poll_table *table)
 static DEFINE_IDA(client_ids);
 
 /*
- * A file of @pool, not yet a descriptor; takes over the caller's reference to
- * the pool, also when it fails.
+ * A file of @pool, not yet a descriptor; the caller's use of the pool is its,
+ * and has ended when it fails.
  */
 int pkv_client_open(struct pkv_kpool *pool, struct file *opener, struct file **out)
 {
@@ -255,7 +255,7 @@ put_opener:
 free_client:
 	kfree(client);
 put_pool:
-	pkv_kpool_put(pool);
+	pkv_kpool_leave(pool);
 	return ret;
 }
 
@@ -279,7 +279,7 @@ static int client_release(struct inode *inode, struct file *file)
 	fput(client->opener);
 	ida_free(&client_ids, client->id);
 	kfree(client);
-	pkv_kpool_put(pool);
+	pkv_kpool_leave(pool);
 	return 0;
 }
 

@@ -66,6 +66,7 @@ struct pkv_kpool {
 	/* of the registry, under its lock */
 	bool is_named;
 	bool is_held;		/* the name refers to the pool */
+	u32 nr_users;		/* clients, and calls that are about to make one */
 
 	struct mutex lock;	/* of all that follows */
 	struct pkv_pool core;
@@ -151,6 +152,7 @@ int pkv_set_limit(struct pkv_call *call);
 int pkv_tier_state(struct pkv_call *call);
 struct pkv_kpool *pkv_kpool_next(u32 *id);
 void pkv_kpool_put(struct pkv_kpool *pool);
+void pkv_kpool_leave(struct pkv_kpool *pool);
 bool pkv_kpool_permits(const struct pkv_kpool *pool, const struct file *opener, umode_t want);
 bool pkv_kpool_is_owner(const struct pkv_kpool *pool, const struct file *opener);
 void pkv_pools_exit(void);

@@ -79,6 +79,19 @@ void pkv_kpool_put(struct pkv_kpool *pool)
 	kref_put(&pool->ref, release_pool);
 }
 
+/*
+ * A client is gone, or was not to be. With the last one goes the name that
+ * isn't persistent: others may refer to the pool for a moment longer.
+ */
+void pkv_kpool_leave(struct pkv_kpool *pool)
+{
+	mutex_lock(&registry_lock);
+	if (!--pool->nr_users && !pool->is_held)
+		pool->is_named = false;
+	mutex_unlock(&registry_lock);
+	pkv_kpool_put(pool);
+}
+
 /* The first pool with an id from *@id on, with a reference; *@id is its. NULL: the end. */
 struct pkv_kpool *pkv_kpool_next(u32 *id)
 {
@@ -274,6 +287,7 @@ static int alloc_pool(struct pkv_kpool **out, const struct pagedkv_io_pool_creat
 	kref_init(&pool->ref);
 	INIT_LIST_HEAD(&pool->clients);
 	init_waitqueue_head(&pool->changed);
+	pool->nr_users = 1;
 	pool->flags = arg->flags;
 	pool->uid = opener->f_cred->euid;
 	pool->gid = opener->f_cred->egid;
@@ -306,7 +320,7 @@ static int fill_pool(struct pkv_kpool *pool, struct file *opener)
 	return ret;
 }
 
-/* Give the caller a descriptor of a new client of @pool, whose reference it takes over. */
+/* Give the caller a descriptor of a new client of @pool, whose user it is. */
 static int give_fd(struct pkv_call *call, struct pkv_kpool *pool, s32 *out_fd, bool hold)
 {
 	struct file *file;
@@ -314,7 +328,7 @@ static int give_fd(struct pkv_call *call, struct pkv_kpool *pool, s32 *out_fd, b
 
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0) {
-		pkv_kpool_put(pool);
+		pkv_kpool_leave(pool);
 		return fd;
 	}
 	ret = pkv_client_open(pool, call->file, &file);
@@ -377,11 +391,13 @@ int pkv_pool_open(struct pkv_call *call)
 		return ret;
 	mutex_lock(&registry_lock);
 	pool = find_named(name);
+	if (pool)
+		pool->nr_users++;
 	mutex_unlock(&registry_lock);
 	if (!pool)
 		return -ENOENT;
 	if (!pkv_kpool_permits(pool, call->file, 6) || pool->fingerprint != arg->fingerprint) {
-		pkv_kpool_put(pool);
+		pkv_kpool_leave(pool);
 		return -EACCES;
 	}
 	arg->out_id = pool->id;

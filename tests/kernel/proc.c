@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* /proc/pagedkv: that it tells the truth, to those whom it concerns. */
 #include <dirent.h>
+#include <signal.h>
 #include <stddef.h>
 
 #include "../kselftest_harness.h"
@@ -282,6 +283,32 @@ TEST_F(proc, trace)
 		snprintf(line, sizeof(line), events[i], self->id);
 		EXPECT_NE(NULL, strstr(text, line)) { TH_LOG("%s", line); }
 	}
+}
+
+/* Bug: whoever looked at a pool kept its name for it when its last client had gone. */
+TEST_F(proc, readers_keep_no_name)
+{
+	struct pagedkv_io_pool_create p;
+	int pool, status;
+	pid_t pid = fork();
+
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		for (;;)
+			slurp("/proc/pagedkv/stat", 4096);
+	pool_params(&p, "brief", 8, 0, 0);
+	p.flags = 0;
+	for (int i = 0; i < 10000; i++) {
+		pool = create_pool_with(self->dev, &p);
+		EXPECT_LE(0, pool) {
+			TH_LOG("pool %d", i);
+		}
+		if (pool < 0)
+			break;
+		close(pool);
+	}
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 }
 
 TEST_HARNESS_MAIN

@@ -7,6 +7,7 @@
 #   make check      set up, build, run every test; last line "N passed, N failed"
 #   make check-kernel        the module in guests with Debian's kernels
 #   make check-kernel-debug  the same in a kernel with KASAN, lockdep, kmemleak, UBSAN
+#   make soak-kernel         many threads at once for SOAK_SECONDS, in the same guests
 #   make vm         a shell in such a guest; VM_KERNEL=6.1 or 6.12
 #   make bench-kernel        the module's figures, in a guest
 #   make bench      figures beside a peer or a roof (JSON=1: one object a line)
@@ -46,7 +47,7 @@ endif
 
 # Goals that may find a bare machine: the packages come first, because the parts
 # below ask pkg-config for flags while make reads them.
-with-setup := run check bench fuzz check-kernel check-kernel-debug vm bench-kernel
+with-setup := run check bench fuzz check-kernel check-kernel-debug soak-kernel vm bench-kernel
 before-setup := $(and $(filter $(with-setup) setup,$(MAKECMDGOALS)),$(if $(SETUP),,yes))
 ifdef before-setup
 .NOTPARALLEL:

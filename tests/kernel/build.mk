@@ -7,6 +7,7 @@ $(eval $(call kernel-test,abi,tests/kernel/abi.c))
 $(eval $(call kernel-test,life,tests/kernel/life.c))
 $(eval $(call kernel-test,host,tests/kernel/host.c,-luring))
 $(eval $(call kernel-test,proc,tests/kernel/proc.c))
+$(eval $(call kernel-test,threads,$(wildcard tests/kernel/threads*.c),-luring))
 $(eval $(call kernel-test,uring,tests/kernel/uring.c,-luring))
 vm-tests += $(patsubst %,$(O)/tests/lib_%,api seq prefix move threads)
 vm-tests += $(O)/tests/test_engine

@@ -5,6 +5,7 @@
 #	vm-benches  programs that print figures
 VM_KERNELS ?= 6.1 6.12
 VM_KERNEL  ?= 6.12
+SOAK_SECONDS ?= 180
 
 vm-tests += tests/vm/main_job
 
@@ -18,6 +19,13 @@ check-kernel:
 
 check-kernel-debug:
 	@tests/run O=$(O) VM_NEEDED=1 tests/vm/kernel-debug.sh
+
+# everything at once, for longer than a check can wait
+soak-kernel:
+	@for k in $(VM_KERNELS); do \
+		O=$(O) VM_NEEDED=1 VM_TESTS=threads THREADS_SECONDS=$(SOAK_SECONDS) \
+			VM_TIMEOUT=$$(($(SOAK_SECONDS) * 2 + 300)) tests/vm/check $$k || exit; \
+	done
 
 vm:
 	@O=$(O) tests/vm/shell $(VM_KERNEL)
@@ -35,4 +43,4 @@ $(vm-lists:%=list-%):
 $(kselftest-h):
 	@tests/vm/kselftest
 
-.PHONY: check-kernel check-kernel-debug vm bench-kernel $(vm-lists) $(vm-lists:%=list-%)
+.PHONY: check-kernel check-kernel-debug soak-kernel vm bench-kernel $(vm-lists) $(vm-lists:%=list-%)

@@ -25,12 +25,15 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 }
 #endif
 
-/*
- * Commands over io_uring. A ring's end cancels them from 6.8 on. In 6.18 their
- * completion changes its form: there is no such command there.
- */
-#define PKV_HAS_URING \
-	(IS_ENABLED(CONFIG_IO_URING) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0))
+/* What shmem_file_setup_with_mnt() takes for no flags. */
+#ifdef EMPTY_VMA_FLAGS
+#define PKV_NO_VMA_FLAGS EMPTY_VMA_FLAGS
+#else
+#define PKV_NO_VMA_FLAGS 0
+#endif
+
+/* Commands over io_uring. A ring's end cancels them from 6.8 on. */
+#define PKV_HAS_URING IS_ENABLED(CONFIG_IO_URING)
 #define PKV_HAS_URING_CANCEL \
 	(PKV_HAS_URING && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0))
 
@@ -49,6 +52,33 @@ static inline void pkv_uring_mark_cancelable(struct io_uring_cmd *cmd, unsigned 
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
 #endif
 }
+
+static inline void pkv_uring_done(struct io_uring_cmd *cmd, int ret, unsigned int issue_flags)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+	io_uring_cmd_done(cmd, ret, 0, issue_flags);
+#else
+	io_uring_cmd_done(cmd, ret, issue_flags);
+#endif
+}
+
+/*
+ * PKV_URING_TASK_WORK(NAME, RUN): a callback for io_uring_cmd_complete_in_task()
+ * that calls RUN(cmd, issue_flags).
+ */
+#ifdef IO_URING_CMD_TASK_WORK_ISSUE_FLAGS
+#define PKV_URING_TASK_WORK(name, run)					\
+static void name(struct io_tw_req req, io_tw_token_t token)		\
+{									\
+	run(io_uring_cmd_from_tw(req), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS); \
+}
+#else
+#define PKV_URING_TASK_WORK(name, run)					\
+static void name(struct io_uring_cmd *cmd, unsigned int issue_flags)	\
+{									\
+	run(cmd, issue_flags);						\
+}
+#endif
 
 static inline void pkv_eventfd_signal(struct eventfd_ctx *ctx)
 {

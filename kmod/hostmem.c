@@ -134,7 +134,8 @@ static int create_file(struct pkv_host *host, u32 node)
 
 	if (IS_ERR(mnt))
 		return PTR_ERR(mnt);
-	file = shmem_file_setup_with_mnt(mnt, "pagedkv", PAGE_ALIGN(host->bytes), 0);
+	file = shmem_file_setup_with_mnt(mnt, "pagedkv", PAGE_ALIGN(host->bytes),
+					 PKV_NO_VMA_FLAGS);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	SHMEM_I(file_inode(file))->seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |

@@ -111,7 +111,7 @@ static bool park(struct pkv_waiter *w)
 }
 
 /* In the task that submitted the command, or a stand-in for it once it is dying. */
-static void run_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static void run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct pkv_waiter *w = *waiter_of(cmd);
 	bool dying = !current->mm || (current->flags & (PF_EXITING | PF_KTHREAD));
@@ -132,9 +132,11 @@ static void run_in_task(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	list_del(&w->node);
 	mutex_unlock(&w->client->pool->lock);
 	/* Cancellation may look at @w until the command is done. */
-	io_uring_cmd_done(cmd, ret, 0, issue_flags);
+	pkv_uring_done(cmd, ret, issue_flags);
 	kfree(w);
 }
+
+PKV_URING_TASK_WORK(run_in_task, run)
 
 /* Under the pool's lock. */
 static void unpark(struct pkv_waiter *w)
@@ -207,7 +209,7 @@ static void cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	mutex_unlock(&pool->lock);
 	if (!found)
 		return;
-	io_uring_cmd_done(cmd, -ECANCELED, 0, issue_flags);
+	pkv_uring_done(cmd, -ECANCELED, issue_flags);
 	kfree(w);
 }
 

@@ -11,6 +11,7 @@
 #include <linux/io_uring/cmd.h>
 #else
 #include <linux/io_uring.h>
+#include <linux/io_uring_types.h>
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
@@ -45,6 +46,24 @@ static inline const void *pkv_uring_payload(const struct io_uring_cmd *cmd)
 	return cmd->sqe->cmd;
 #endif
 }
+
+/* Is the command's ring closed? */
+static inline bool pkv_uring_ring_is_gone(struct io_uring_cmd *cmd)
+{
+#if PKV_HAS_URING
+	return percpu_ref_is_dying(&cmd_to_io_kiocb(cmd)->ctx->refs);
+#else
+	return true;
+#endif
+}
+
+#if PKV_HAS_URING && !PKV_HAS_URING_CANCEL
+/* The task that submitted a pending command; it is there as long as the command. */
+static inline struct task_struct *pkv_uring_task(struct io_uring_cmd *cmd)
+{
+	return cmd_to_io_kiocb(cmd)->task;
+}
+#endif
 
 static inline void pkv_uring_mark_cancelable(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {

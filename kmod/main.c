@@ -124,10 +124,7 @@ int pkv_info(struct pkv_call *call)
 
 	info->out_features = PAGEDKV_IO_F_PERSIST | PAGEDKV_IO_F_HOST;
 #if PKV_HAS_URING
-	info->out_features |= PAGEDKV_IO_F_URING;
-#endif
-#if PKV_HAS_URING_CANCEL
-	info->out_features |= PAGEDKV_IO_F_CANCEL;
+	info->out_features |= PAGEDKV_IO_F_URING | PAGEDKV_IO_F_CANCEL;
 #endif
 	info->out_max_classes = PKV_MAX_CLASSES;
 	info->out_max_seqs = PKV_MAX_SEQS;

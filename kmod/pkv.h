@@ -23,6 +23,7 @@
 #include <linux/poll.h>
 #include <linux/uidgid.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/pagedkv.h>
 
 #include "core/core.h"
@@ -77,6 +78,7 @@ struct pkv_kpool {
 	struct list_head clients;
 	u32 nr_clients;
 	u32 nr_parked;		/* io_uring commands that wait, of all clients */
+	struct delayed_work watch;	/* of what is parked, before Linux 6.8 */
 	wait_queue_head_t changed;	/* look again: after every call that may matter */
 };
 
@@ -197,6 +199,8 @@ int pkv_ioctl_moves_eventfd(struct pkv_call *call);
 struct io_uring_cmd;
 int pkv_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 void pkv_uring_wake(struct pkv_kpool *pool);
+void pkv_uring_init(struct pkv_kpool *pool);
+void pkv_uring_exit(struct pkv_kpool *pool);
 int pkv_client_flush(struct file *file, fl_owner_t files);
 int pkv_ioctl_quiesce(struct pkv_call *call);
 

@@ -14,6 +14,7 @@
 #include <linux/xarray.h>
 
 #include "pkv.h"
+#include "compat.h"
 
 static DEFINE_MUTEX(registry_lock);
 static DEFINE_XARRAY_ALLOC1(registry);
@@ -64,6 +65,9 @@ static void release_pool(struct kref *ref)
 	if (pool->id)
 		xa_erase(&registry, pool->id);
 	mutex_unlock(&registry_lock);
+#if PKV_HAS_URING
+	pkv_uring_exit(pool);
+#endif
 	pkv_proc_remove(pool);
 	pkv_debugfs_remove(pool);
 	for (i = 0; i < PKV_MAX_CLASSES; i++)
@@ -287,6 +291,9 @@ static int alloc_pool(struct pkv_kpool **out, const struct pagedkv_io_pool_creat
 	kref_init(&pool->ref);
 	INIT_LIST_HEAD(&pool->clients);
 	init_waitqueue_head(&pool->changed);
+#if PKV_HAS_URING
+	pkv_uring_init(pool);
+#endif
 	pool->nr_users = 1;
 	pool->flags = arg->flags;
 	pool->uid = opener->f_cred->euid;

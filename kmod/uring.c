@@ -12,14 +12,16 @@
  * Who ends the parking sees to the completion. Who wants a command cancelled
  * marks it: one that isn't parked is on its way to its task, which will see.
  *
- * From Linux 6.8 on a ring's end cancels what is pending. Before it, closing
- * the pool's descriptor does (flush), as each exit of a task does. What is left
- * is a ring that is closed while the descriptor stays open, for which there is
- * PAGEDKV_CMD_QUIESCE, and exec() with pending commands, which waits for them.
+ * From Linux 6.8 on the end of a ring, or of the task, cancels what is pending.
+ * Before it nothing says so: while commands are parked a pool looks some times
+ * a second for those whose ring is closed or whose task exits or calls exec(),
+ * which waits for them. The exit of a process is seen at once, as it closes its
+ * descriptors (flush).
  */
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "pkv.h"
 #include "compat.h"
@@ -32,7 +34,7 @@ struct pkv_waiter {
 	bool canceled;
 	struct pkv_client *client;
 	struct io_uring_cmd *cmd;
-	fl_owner_t files;	/* whose close() ends it, without ring cancellation */
+	fl_owner_t files;	/* of the process that submitted it */
 	u64 arg;
 	bool is_moves;		/* else it waits for sequence @arg */
 };
@@ -94,6 +96,14 @@ static bool is_due(const struct pkv_waiter *w)
 	return pkv_seq_state(&w->client->pool->core, w->arg) != PKV_SEQ_LOADING;
 }
 
+/* Look after what is parked, on kernels that don't say when it should end. */
+static void watch_parked(struct pkv_kpool *pool)
+{
+#if !PKV_HAS_URING_CANCEL
+	schedule_delayed_work(&pool->watch, HZ / 10);
+#endif
+}
+
 /* Wait, unless there is something to tell already. */
 static bool park(struct pkv_waiter *w)
 {
@@ -105,6 +115,7 @@ static bool park(struct pkv_waiter *w)
 	if (!due) {
 		w->is_parked = true;
 		pool->nr_parked++;
+		watch_parked(pool);
 	}
 	mutex_unlock(&pool->lock);
 	return !due;
@@ -119,7 +130,7 @@ static void run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 	do {
 		ret = -ECANCELED;
-		if (dying || READ_ONCE(w->canceled))
+		if (dying || READ_ONCE(w->canceled) || pkv_uring_ring_is_gone(cmd))
 			break;
 		ret = ask(w->client, w->is_moves, w->arg, false);
 		if (ret == -EAGAIN && park(w))
@@ -130,7 +141,11 @@ static void run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	} while (ret == -EAGAIN);
 	pkv_enter(w->client->pool);
 	list_del(&w->node);
-	mutex_unlock(&w->client->pool->lock);
+	/* What it was woken for is another one's then. */
+	if (ret == -ECANCELED)
+		pkv_leave(w->client->pool);
+	else
+		mutex_unlock(&w->client->pool->lock);
 	/* Cancellation may look at @w until the command is done. */
 	pkv_uring_done(cmd, ret, issue_flags);
 	kfree(w);
@@ -138,11 +153,12 @@ static void run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 PKV_URING_TASK_WORK(run_in_task, run)
 
-/* Under the pool's lock. */
+/* To its task, where it ends or goes on; under the pool's lock. */
 static void unpark(struct pkv_waiter *w)
 {
 	w->is_parked = false;
 	w->client->pool->nr_parked--;
+	io_uring_cmd_complete_in_task(w->cmd, run_in_task);
 }
 
 /* Send what is due to its tasks; under the pool's lock. Moves go to no more than there are. */
@@ -162,7 +178,6 @@ void pkv_uring_wake(struct pkv_kpool *pool)
 				nr_moves--;
 			}
 			unpark(w);
-			io_uring_cmd_complete_in_task(w->cmd, run_in_task);
 		}
 }
 
@@ -176,10 +191,8 @@ static void cancel_parked(struct pkv_client *client, fl_owner_t files)
 		if (files && w->files != files)
 			continue;
 		WRITE_ONCE(w->canceled, true);
-		if (!w->is_parked)
-			continue;
-		unpark(w);
-		io_uring_cmd_complete_in_task(w->cmd, run_in_task);
+		if (w->is_parked)
+			unpark(w);
 	}
 	pkv_leave(client->pool);
 }
@@ -203,7 +216,7 @@ static void cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	WRITE_ONCE(w->canceled, true);
 	found = w->is_parked;
 	if (found) {
-		unpark(w);
+		pool->nr_parked--;
 		list_del(&w->node);
 	}
 	mutex_unlock(&pool->lock);
@@ -213,11 +226,61 @@ static void cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	kfree(w);
 }
 
+void pkv_uring_init(struct pkv_kpool *pool)
+{
+}
+
+void pkv_uring_exit(struct pkv_kpool *pool)
+{
+}
+
 #else
+
+/* Nobody will see it complete, or somebody waits for that to go away. */
+static bool is_orphan(const struct pkv_waiter *w)
+{
+	const struct task_struct *task = pkv_uring_task(w->cmd);
+
+	return pkv_uring_ring_is_gone(w->cmd) || (task->flags & PF_EXITING) || task->in_execve;
+}
+
+static void watch(struct work_struct *work)
+{
+	struct pkv_kpool *pool = container_of(work, struct pkv_kpool, watch.work);
+	struct pkv_client *client;
+	struct pkv_waiter *w;
+
+	pkv_enter(pool);
+	list_for_each_entry(client, &pool->clients, node)
+		list_for_each_entry(w, &client->waiters, node) {
+			if (!w->is_parked || !is_orphan(w))
+				continue;
+			WRITE_ONCE(w->canceled, true);
+			unpark(w);
+			/* It runs a ring's deferred work once it looks. */
+			if (pkv_uring_task(w->cmd)->in_execve)
+				wake_up_process(pkv_uring_task(w->cmd));
+		}
+	if (pool->nr_parked)
+		watch_parked(pool);
+	pkv_leave(pool);
+}
+
+void pkv_uring_init(struct pkv_kpool *pool)
+{
+	INIT_DELAYED_WORK(&pool->watch, watch);
+}
+
+/* No client is left, and so nothing that is parked. */
+void pkv_uring_exit(struct pkv_kpool *pool)
+{
+	cancel_delayed_work_sync(&pool->watch);
+}
 
 int pkv_client_flush(struct file *file, fl_owner_t files)
 {
-	cancel_parked(file->private_data, files);
+	if (current->flags & PF_EXITING)
+		cancel_parked(file->private_data, files);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Executors and waiters over io_uring: parked commands, their cancellation, and their deaths. */
 #include <liburing.h>
+#include <pthread.h>
 #include <signal.h>
 
 #include "../kselftest_harness.h"
@@ -11,6 +12,7 @@
 
 struct worker {
 	int pool;
+	unsigned int sqe_flags;
 	struct io_uring ring;
 	struct pagedkv_io_moves io;
 	struct pagedkv_io_move moves[NR];
@@ -34,6 +36,7 @@ static void submit(struct worker *w, uint32_t op, uint64_t arg, uint32_t flags, 
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = w->pool;
+	sqe->flags = (uint8_t)w->sqe_flags;
 	sqe->cmd_op = op;
 	sqe->user_data = arg;
 	memcpy(sqe->cmd, &cmd, sizeof(cmd));
@@ -343,6 +346,167 @@ TEST_F(uring, ring_closes)
 	ASSERT_EQ(0, plan_all(self->pool, self->cold, self->other));
 	EXPECT_EQ((int)NR, result(&next));
 	io_uring_queue_exit(&next.ring);
+}
+
+/* A ring is closed, its pool file stays: its commands go, and take nothing along. */
+TEST_F(uring, ring_closes_alone)
+{
+	int second = open_pool(self->dev, NAME, 0), n, total = 0;
+	struct pagedkv_io_move moves[64];
+	struct worker w;
+
+	ASSERT_EQ(0, start(&w, second));
+	for (int i = 0; i < 4; i++)
+		next_round(&w, 0);
+	io_uring_queue_exit(&w.ring);
+	ASSERT_EQ(0, plan_all(self->pool, self->cold, self->other));
+	while ((n = fetch(self->pool, moves, 64)) > 0) {
+		EXPECT_EQ(0, commit(self->pool, moves, (uint32_t)n));
+		total += n;
+	}
+	EXPECT_GE(total, 26);
+	EXPECT_EQ(0U, pool_stats(self->pool).out_nr_moves);
+	/* Nothing of them holds the file. */
+	close(second);
+	EXPECT_TRUE(is_alone(self->pool));
+}
+
+/* Parked by one who has no descriptor of the pool any more, and dies. */
+static void park_registered(int to_parent)
+{
+	int pool = open_pool(open_device(), NAME, 0);
+	struct worker w;
+
+	if (start(&w, pool) || io_uring_register_files(&w.ring, &pool, 1))
+		_exit(1);
+	close(pool);
+	w.pool = 0;
+	w.sqe_flags = IOSQE_FIXED_FILE;
+	next_round(&w, 0);
+	if (poll_result(&w) != NOT_YET || write(to_parent, "r", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+TEST_F(uring, killed_without_descriptor)
+{
+	int pipe_fd[2], status;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(pipe_fd));
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		park_registered(pipe_fd[1]);
+	close(pipe_fd[1]);
+	ASSERT_EQ(1, read(pipe_fd[0], &byte, 1));
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(is_alone(self->pool));
+	close(pipe_fd[0]);
+}
+
+/* exec() waits for what is pending, and so that has to end. */
+static int exec_with_pending(unsigned int ring_flags)
+{
+	struct worker w;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		memset(&w, 0, sizeof(w));
+		w.pool = open_pool(open_device(), NAME, 0);
+		if (io_uring_queue_init(16, &w.ring, ring_flags))
+			_exit(1);
+		next_round(&w, 0);
+		next_round(&w, 0);
+		execl("/bin/sh", "sh", "-c", "exit 7", NULL);
+		_exit(2);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -EPROTO;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EPROTO;
+}
+
+TEST_F(uring, exec_with_pending)
+{
+	EXPECT_EQ(7, exec_with_pending(0));
+	EXPECT_EQ(7, exec_with_pending(IORING_SETUP_COOP_TASKRUN));
+	EXPECT_EQ(7, exec_with_pending(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN));
+	EXPECT_TRUE(is_alone(self->pool));
+}
+
+static void *submit_and_go(void *arg)
+{
+	next_round(arg, 0);
+	return NULL;
+}
+
+/* The commands of a thread that is gone end when they are due, and take nothing. */
+TEST_F(uring, thread_exits)
+{
+	struct pagedkv_io_move moves[64];
+	struct worker w;
+	pthread_t thread;
+
+	ASSERT_EQ(0, start(&w, self->pool));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, submit_and_go, &w));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, plan_all(self->pool, self->cold, self->other));
+	EXPECT_EQ(-ECANCELED, result(&w));
+	EXPECT_EQ(26, fetch(self->pool, moves, 64));
+	io_uring_queue_exit(&w.ring);
+}
+
+/* Woken for the only move, and killed before it could look: another one gets it. */
+static void park_deferred(int to_parent)
+{
+	struct worker w;
+
+	memset(&w, 0, sizeof(w));
+	w.pool = open_pool(open_device(), NAME, 0);
+	if (io_uring_queue_init(16, &w.ring,
+				IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN))
+		_exit(1);
+	next_round(&w, 0);
+	if (write(to_parent, "r", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+TEST_F(uring, killed_once_woken)
+{
+	int pipe_fd[2], status;
+	struct worker w;
+	char byte;
+	pid_t pid;
+	int pool;
+
+	ASSERT_EQ(0, pipe(pipe_fd));
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		park_deferred(pipe_fd[1]);
+	ASSERT_EQ(1, read(pipe_fd[0], &byte, 1));
+	pool = open_pool(self->dev, NAME, 0);
+	ASSERT_EQ(0, start(&w, pool));
+	next_round(&w, 0);
+	ASSERT_EQ(0, advise(self->pool, self->cold, PAGEDKV_IO_COLD));
+	ASSERT_EQ(-EAGAIN, append(self->pool, self->other, 5 * PAGE_TOKENS));
+	EXPECT_EQ(1U, pool_stats(self->pool).out_nr_queued);
+	EXPECT_EQ(NOT_YET, poll_result(&w));
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(1, result(&w));
+	EXPECT_EQ(0, commit(pool, w.moves, 1));
+	EXPECT_EQ(0, append(self->pool, self->other, 5 * PAGE_TOKENS));
+	io_uring_queue_exit(&w.ring);
+	close(pool);
+	close(pipe_fd[0]);
+	close(pipe_fd[1]);
 }
 
 TEST_F(uring, killed_while_parked)

@@ -503,12 +503,10 @@ struct pagedkv_io_moves_eventfd {
  * max_moves isn't 0). The struct at @arg and its arrays must stay in place
  * until the completion; cqe->res is the number fetched.
  * SEQ_WAIT: completes with 0 once sequence @arg isn't loading.
- * Both end with -ECANCELED by QUIESCE and MOVES_STOP, and with the submitter's
- * exit. A ring that is closed while the pool's file stays open takes its
- * commands along a little later with PAGEDKV_IO_F_CANCEL, and never without:
- * QUIESCE first, for what is planned meanwhile may go to a ring that nobody
- * reads. Without PAGEDKV_IO_F_CANCEL closing any descriptor of the pool ends
- * the closing process's commands, and exec() with pending ones waits for them.
+ * Both end with -ECANCELED by QUIESCE and MOVES_STOP, with the submitter's
+ * exit or exec(), and, with PAGEDKV_IO_F_CANCEL, with their ring, also where
+ * the pool's file stays open: a little later, and no move goes to them then.
+ * Those of a thread whose process goes on may end only when they are due.
  */
 #define PAGEDKV_URING_MOVES	_IO(PAGEDKV_IO_TYPE, 0x80)
 #define PAGEDKV_URING_SEQ_WAIT	_IO(PAGEDKV_IO_TYPE, 0x81)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Options of `pagedkv run`. One table (options.c) drives parsing, ranges and the help text.
- * Parsing is a function of argv alone: nothing is opened, printed or exited from.
+ * Options of `pagedkv run`. Parsing is a function of argv alone: nothing is opened, printed or
+ * exited from.
  */
 #ifndef PKV_OPTIONS_H
 #define PKV_OPTIONS_H

@@ -129,7 +129,7 @@ static const struct {
 	{ "--temperature .", "'.'" },
 	{ "--policy best", "'best' is not paged, orca-max, orca-pow2, orca-oracle or static" },
 	{ "--preempt no", "auto, swap or recompute" },
-	{ "--trace=", "--trace: '' is not a file name" },
+	{ "--trace=", "--trace: '' is empty" },
 	{ "--n 2 --beam 2", "--n and --beam" },
 	{ "--beam 2 --temperature 1", "--beam and --temperature" },
 	{ "--disk x --disk-pages 0", "--disk-pages 0" },

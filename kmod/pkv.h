@@ -221,6 +221,9 @@ void pkv_proc_exit(void);
 void pkv_proc_add(struct pkv_kpool *pool);
 void pkv_proc_remove(struct pkv_kpool *pool);
 
+/* proctables.c: the file tables of a pool */
+struct proc_dir_entry *pkv_proc_add_tables(struct pkv_kpool *pool, umode_t mode);
+
 /* debugfs.c: the walk over all invariants */
 void pkv_debugfs_init(void);
 void pkv_debugfs_exit(void);

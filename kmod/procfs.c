@@ -8,6 +8,7 @@
  *   meminfo, stat, tiers sums over pools
  *   ID/maps              a line a run of pages
  *   ID/sequences         a line a sequence
+ *   ID/tables            which pages it is made of (proctables.c)
  *   ID/limits            a line a tier of a class
  *
  * A pool's files have its owner, group and mode, and the other ones show only
@@ -467,7 +468,7 @@ static int show_limits(struct seq_file *m, void *v)
 void pkv_proc_add(struct pkv_kpool *pool)
 {
 	umode_t mode = pool->mode & 0444;
-	struct proc_dir_entry *files[3];
+	struct proc_dir_entry *files[4];
 	char name[12];
 	u32 i;
 
@@ -482,6 +483,7 @@ void pkv_proc_add(struct pkv_kpool *pool)
 	files[1] = proc_create_seq_private("sequences", mode, pool->proc, &seqs_ops,
 					   sizeof(struct seq_copy), pool);
 	files[2] = proc_create_single_data("limits", mode, pool->proc, show_limits, pool);
+	files[3] = pkv_proc_add_tables(pool, mode);
 	for (i = 0; i < ARRAY_SIZE(files); i++)
 		if (files[i])
 			proc_set_user(files[i], pool->uid, pool->gid);

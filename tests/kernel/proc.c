@@ -136,6 +136,34 @@ TEST_F(proc, sequences_and_limits)
 	EXPECT_NE(NULL, strstr(text, "\n0 host 16 16 16 0 0 0 online 16 4096\n"));
 }
 
+TEST_F(proc, tables)
+{
+	char line[128];
+	uint64_t a, b, child;
+
+	EXPECT_EQ(0, nr_lines(self->id, "tables"));
+	ASSERT_EQ(0, create_seq(self->pool, NULL, 0, &a, NULL));
+	ASSERT_EQ(0, create_seq(self->pool, NULL, 0, &b, NULL));
+	EXPECT_EQ(0, nr_lines(self->id, "tables"));
+	ASSERT_EQ(0, append(self->pool, a, 3 * PAGE_TOKENS));
+	ASSERT_EQ(0, append(self->pool, b, 2 * PAGE_TOKENS));
+	ASSERT_EQ(0, append(self->pool, a, PAGE_TOKENS));
+	EXPECT_EQ(3, nr_lines(self->id, "tables"));
+	snprintf(line, sizeof(line), "\n%u.%u 0 0-2 0-2\n%u.%u 0 3-3 5-5\n", (uint32_t)a,
+		 (uint32_t)(a >> 32), (uint32_t)a, (uint32_t)(a >> 32));
+	EXPECT_NE(NULL, strstr(text, line)) { TH_LOG("%s", text); }
+	snprintf(line, sizeof(line), "\n%u.%u 0 0-1 3-4\n", (uint32_t)b, (uint32_t)(b >> 32));
+	EXPECT_NE(NULL, strstr(text, line)) { TH_LOG("%s", text); }
+	ASSERT_EQ(0, one_op(self->pool, a, PAGEDKV_IO_OP_FORK, 0, &child));
+	EXPECT_EQ(5, nr_lines(self->id, "tables"));
+	ASSERT_EQ(0, one_op(self->pool, a, PAGEDKV_IO_OP_FREE, 0, NULL));
+	ASSERT_EQ(0, one_op(self->pool, b, PAGEDKV_IO_OP_FREE, 0, NULL));
+	EXPECT_EQ(2, nr_lines(self->id, "tables"));
+	snprintf(line, sizeof(line), "\n%u.%u 0 0-2 0-2\n", (uint32_t)child,
+		 (uint32_t)(child >> 32));
+	EXPECT_NE(NULL, strstr(text, line)) { TH_LOG("%s", text); }
+}
+
 /* Read byte by byte or at once, it is the same. */
 TEST_F(proc, any_read_size)
 {
@@ -148,8 +176,9 @@ TEST_F(proc, any_read_size)
 		if (i % 3 == 1)
 			ASSERT_EQ(0, one_op(self->pool, seq, PAGEDKV_IO_OP_FREE, 0, NULL));
 	}
-	for (int f = 0; f < 2; f++) {
-		const char *path = pool_file(self->id, f ? "sequences" : "maps");
+	for (int f = 0; f < 3; f++) {
+		static const char *const files[] = { "maps", "sequences", "tables" };
+		const char *path = pool_file(self->id, files[f]);
 
 		ASSERT_LT(100, slurp(path, 65536));
 		memcpy(whole, text, sizeof(text));
@@ -204,6 +233,7 @@ static int try_proc(void)
 
 	if (slurp(pool_file(root_id, "maps"), 64) != -EACCES ||
 	    slurp(pool_file(root_id, "sequences"), 64) != -EACCES ||
+	    slurp(pool_file(root_id, "tables"), 64) != -EACCES ||
 	    slurp(pool_file(root_id, "limits"), 64) != -EACCES)
 		return -1;
 	for (int i = 0; i < 5; i++) {

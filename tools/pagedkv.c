@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admin.h"
 #include "options.h"
 #include "run.h"
 #include "why.h"
@@ -31,6 +32,10 @@ static int run_main(int argc, char **argv)
 }
 
 static const struct command commands[] = {
+	{ "status", "show the kernel module, its tiers and who uses it", pkv_status_main },
+	{ "pool", "list, show, create, limit and destroy pools", pkv_pool_main },
+	{ "map", "show where the pages of a pool are", pkv_map_main },
+	{ "stat", "print counters, once or as rates", pkv_stat_main },
 	{ "run", "serve a batch of requests from a KV cache that swaps, and report", run_main },
 };
 

@@ -5,15 +5,9 @@
 #include <stdlib.h>
 
 #include "print.h"
+#include "term.h"
 
 #define MIB	(1024.0 * 1024.0)
-
-static const char *const tier_names[PAGEDKV_NR_TIERS] = { "device", "host", "disk" };
-
-static double pct(uint64_t part, uint64_t whole)
-{
-	return whole ? 100.0 * (double)part / (double)whole : 0;
-}
 
 static double ms(uint64_t ns)
 {
@@ -96,14 +90,14 @@ static void print_tiers(FILE *out, const struct pkvrt_report *r)
 	fputs("  tier         pages       peak\n", out);
 	for (int t = 0; t < PAGEDKV_NR_TIERS; t++)
 		if (r->nr_slots[t])
-			fprintf(out, "  %-6s  %10u %10u\n", tier_names[t], r->nr_slots[t],
+			fprintf(out, "  %-6s  %10u %10u\n", pkv_tier_names[t], r->nr_slots[t],
 				r->peak_slots[t]);
 	fprintf(out, "\n  all requests     %" PRIu64 " pages: %.2f times the device tier\n",
 		r->wanted_slots, oversubscription(r));
 	fprintf(out, "  admitted at once %u pages\n", r->peak_demand_slots);
 	fprintf(out, "  shared           %.1f %% of pages saved\n", r->pages_shared_pct);
 	fprintf(out, "  prefix cache     %.1f %% hit: %" PRIu64 " of %" PRIu64 " tokens\n",
-		pct(r->prefix_hit_tokens, r->prefix_lookup_tokens), r->prefix_hit_tokens,
+		pkv_pct(r->prefix_hit_tokens, r->prefix_lookup_tokens), r->prefix_hit_tokens,
 		r->prefix_lookup_tokens);
 	fprintf(out, "  preemptions      %" PRIu64 " by swap, %" PRIu64 " by recompute (%" PRIu64
 		" tokens computed again)\n", r->nr_preempt_swap, r->nr_preempt_recompute,
@@ -128,8 +122,8 @@ static void print_flows(FILE *out, const struct pkvrt_report *r)
 			if (!any)
 				fputs(head, out);
 			any = true;
-			fprintf(out, "  %6s to %-6s %10" PRIu64 " %10.1f", tier_names[from],
-				tier_names[to], f->nr_moves, (double)f->bytes / MIB);
+			fprintf(out, "  %6s to %-6s %10" PRIu64 " %10.1f", pkv_tier_names[from],
+				pkv_tier_names[to], f->nr_moves, (double)f->bytes / MIB);
 			if (f->busy_ns)
 				fprintf(out, " %8.2f", (double)f->bytes / (double)f->busy_ns);
 			else
@@ -178,7 +172,7 @@ static json_t *json_flows(const struct pkvrt_report *r)
 			if (is_idle(f))
 				continue;
 			json_array_append_new(flows, json_pack("{s:s, s:s, s:I, s:I, s:o, s:I}",
-				"from", tier_names[from], "to", tier_names[to],
+				"from", pkv_tier_names[from], "to", pkv_tier_names[to],
 				"bytes", (json_int_t)f->bytes, "moves", (json_int_t)f->nr_moves,
 				"GB_per_s", json_ratio((double)f->bytes / (double)f->busy_ns,
 						       f->busy_ns),
@@ -193,7 +187,7 @@ static json_t *json_tiers(const struct pkvrt_report *r)
 	json_t *tiers = json_array();
 
 	for (int t = 0; t < PAGEDKV_NR_TIERS; t++)
-		json_array_append_new(tiers, json_pack("{s:s, s:I, s:I}", "tier", tier_names[t],
+		json_array_append_new(tiers, json_pack("{s:s, s:I, s:I}", "tier", pkv_tier_names[t],
 						       "pages", (json_int_t)r->nr_slots[t],
 						       "peak_pages", (json_int_t)r->peak_slots[t]));
 	return tiers;
@@ -230,7 +224,7 @@ static int add_figures(json_t *obj, const struct pkvrt_report *r)
 		{ "share_external_pct", s->external_pct },
 		{ "share_free_pct", s->free_pct },
 		{ "pages_shared_pct", r->pages_shared_pct },
-		{ "prefix_hit_pct", pct(r->prefix_hit_tokens, r->prefix_lookup_tokens) },
+		{ "prefix_hit_pct", pkv_pct(r->prefix_hit_tokens, r->prefix_lookup_tokens) },
 		{ "oversubscription", oversubscription(r) },
 		{ "elapsed_s", seconds(r) },
 		{ "ttft_p50_ms", ms(r->ttft_ns[0]) },

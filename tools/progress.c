@@ -7,10 +7,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "progress.h"
+#include "term.h"
 
 #define NS_PER_S	UINT64_C(1000000000)
 #define TTY_INTERVAL_NS	(NS_PER_S / 8)
@@ -26,46 +25,21 @@ struct frame {
 	unsigned int nr_lines;
 };
 
-static const char *const tier_names[PAGEDKV_NR_TIERS] = { "device", "host", "disk" };
-/* blue, yellow, green: told apart by most who see colours differently, and by name by all */
-static const char *const tier_colours[PAGEDKV_NR_TIERS] = { "\033[34m", "\033[33m", "\033[32m" };
-
-static bool is_utf8(void)
-{
-	static const char *const names[] = { "LC_ALL", "LC_CTYPE", "LANG" };
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		const char *value = getenv(names[i]);
-
-		if (value && *value)
-			return strcasestr(value, "utf-8") || strcasestr(value, "utf8");
-	}
-	return false;
-}
-
-/* Columns; 80 where nobody knows. */
-static unsigned int screen_width(FILE *out)
-{
-	struct winsize size;
-
-	return ioctl(fileno(out), TIOCGWINSZ, &size) || !size.ws_col ? 80 : size.ws_col;
-}
-
 void pkv_progress_init(struct pkv_progress *p, FILE *out, bool quiet, const char *title,
 		       const uint32_t nr_slots[PAGEDKV_NR_TIERS], uint32_t nr_requests)
 {
-	const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+	struct pkv_term term;
 
+	pkv_term_init(&term, out);
 	*p = (struct pkv_progress){
 		.out = out,
 		.quiet = quiet,
 		.title = title,
 		.nr_requests = nr_requests,
-		.utf8 = is_utf8(),
-		.colour = !no_colour || !*no_colour,
+		.utf8 = term.utf8,
+		.colour = term.colour,
+		.tty = term.tty && term.width >= MIN_WIDTH,
 	};
-	p->tty = isatty(fileno(out)) && term && strcmp(term, "dumb") &&
-		 screen_width(out) >= MIN_WIDTH;
 	memcpy(p->nr_slots, nr_slots, sizeof(p->nr_slots));
 	p->next_ns = p->tty ? 0 : LINE_INTERVAL_NS;
 }
@@ -108,9 +82,9 @@ static void put_tier(const struct pkv_progress *p, struct frame *f, unsigned int
 	unsigned int bar = width - 31 < MAX_BAR ? width - 31 : MAX_BAR;
 	uint32_t of = p->nr_slots[tier];
 
-	put(f, "\r\033[K%-6s ", tier_names[tier]);
+	put(f, "\r\033[K%-6s ", pkv_tier_names[tier]);
 	if (p->colour)
-		put(f, "%s", tier_colours[tier]);
+		put(f, "%s", pkv_tier_colours[tier]);
 	put_bar(p, f, bar, used, of);
 	if (p->colour)
 		put(f, "\033[0m");
@@ -133,7 +107,7 @@ static void put_line(struct frame *f, unsigned int width, const char *fmt, ...)
 
 static void draw(struct pkv_progress *p, const struct pkvrt_sample *s)
 {
-	unsigned int width = screen_width(p->out), sec = (unsigned int)(s->t_ns / NS_PER_S);
+	unsigned int width = pkv_term_width(p->out), sec = (unsigned int)(s->t_ns / NS_PER_S);
 	struct frame f = { .len = 0 };
 
 	if (width < MIN_WIDTH)	/* it has shrunk since */
@@ -161,7 +135,7 @@ static void print_line(struct pkv_progress *p, const struct pkvrt_sample *s)
 		p->moves_per_s);
 	for (int t = 0; t < PAGEDKV_NR_TIERS; t++)
 		if (p->nr_slots[t])
-			fprintf(p->out, " %s %u/%u", tier_names[t], s->used[t], p->nr_slots[t]);
+			fprintf(p->out, " %s %u/%u", pkv_tier_names[t], s->used[t], p->nr_slots[t]);
 	fputc('\n', p->out);
 	fflush(p->out);
 }

@@ -7,9 +7,13 @@ VM_KERNELS ?= 6.1 6.12
 VM_KERNEL  ?= 6.12
 SOAK_SECONDS ?= 180
 
-vm-tests += tests/vm/main_job
+vm-tests += tests/vm/main_job tests/vm/admin
 
 vm-tools += $(if $(wildcard tools/run.c),$(O)/bin/pagedkv)
+# what tests/vm/admin looks at is in use
+cflags-tests/vm := -Ilibpagedkv/include
+$(eval $(call program-at,vm/bin/pool_user,tests/vm/pool_user.c,pagedkv,-lnettle))
+vm-tools += $(O)/vm/bin/pool_user
 
 # Not a part of check yet: the module is not finished (Documentation/design.md), and a guest on an
 # emulated processor takes minutes.

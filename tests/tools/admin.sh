@@ -208,9 +208,15 @@ if [ "$(id -u)" != 0 ]; then
 	refuses 1 "3/maps: Permission denied" map llama
 	chmod 600 "$tap_tmp/proc/3/maps"
 fi
-if "$pagedkv" map llama --json >/dev/full 2>/dev/null; then
-	not_ok "a full stdout is an error"
-else
-	ok "a full stdout is an error"
-fi
+export PAGEDKV_PROC=$fixture
+for c in status "map llama" "map llama --json" "stat 0.01 2"; do
+	# shellcheck disable=SC2086 # words
+	err=$("$pagedkv" $c 2>&1 >/dev/full)
+	status=$?
+	if [ $status = 1 ] && [ "$(echo "$err" | wc -l)" = 1 ] && [ -n "$err" ]; then
+		ok "$c: a full stdout is an error"
+	else
+		not_ok "$c: a full stdout is an error" "status $status: $err"
+	fi
+done
 plan

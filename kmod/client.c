@@ -327,6 +327,14 @@ static const struct pkv_command pool_commands[] = {
 		    RESULT),
 	PKV_COMMAND(PAGEDKV_CMD_MAP, pkv_ioctl_map, pagedkv_io_map, out_nr, 0, RESULT),
 	PKV_COMMAND(PAGEDKV_CMD_CHECK, pkv_ioctl_check, pagedkv_io_check, out_why, 0, ALWAYS),
+	PKV_COMMAND(PAGEDKV_CMD_FILE_KEEP, pkv_ioctl_file_keep, pagedkv_io_file_keep, reserved, 0,
+		    NOTHING),
+	PKV_COMMAND(PAGEDKV_CMD_FILE_TAKE, pkv_ioctl_file_take, pagedkv_io_file_take, reserved, 0,
+		    NOTHING),
+	PKV_COMMAND(PAGEDKV_CMD_FILE_DROP, pkv_ioctl_file_drop, pagedkv_io_file_drop, name, 0,
+		    NOTHING),
+	PKV_COMMAND(PAGEDKV_CMD_FILE_LIST, pkv_ioctl_file_list, pagedkv_io_file_list, out_nr, 0,
+		    RESULT),
 };
 
 static long client_ioctl(struct file *file, unsigned int cmd, unsigned long arg)

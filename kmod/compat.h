@@ -4,7 +4,10 @@
 #define PKV_COMPAT_H
 
 #include <linux/eventfd.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
 #include <linux/mm.h>
+#include <linux/uaccess.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
@@ -106,6 +109,22 @@ static inline void pkv_eventfd_signal(struct eventfd_ctx *ctx)
 #else
 	eventfd_signal(ctx);
 #endif
+}
+
+/* A descriptor of @file for the caller, as one that is passed on; its number goes to @ufd. */
+static inline int pkv_receive_fd(struct file *file, int __user *ufd)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	int fd = receive_fd(file, O_CLOEXEC);
+
+	if (fd >= 0 && put_user(fd, ufd)) {
+		close_fd(fd);
+		return -EFAULT;
+	}
+#else
+	int fd = receive_fd(file, ufd, O_CLOEXEC);
+#endif
+	return fd < 0 ? fd : 0;
 }
 
 #endif

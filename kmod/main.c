@@ -122,7 +122,7 @@ int pkv_info(struct pkv_call *call)
 {
 	struct pagedkv_io_info *info = call->arg;
 
-	info->out_features = PAGEDKV_IO_F_PERSIST | PAGEDKV_IO_F_HOST;
+	info->out_features = PAGEDKV_IO_F_PERSIST | PAGEDKV_IO_F_HOST | PAGEDKV_IO_F_FILES;
 #if PKV_HAS_URING
 	info->out_features |= PAGEDKV_IO_F_URING | PAGEDKV_IO_F_CANCEL;
 #endif

@@ -79,6 +79,9 @@ struct pkv_kpool {
 	u32 nr_clients;
 	u32 nr_parked;		/* io_uring commands that wait, of all clients */
 	struct delayed_work watch;	/* of what is parked, before Linux 6.8 */
+	struct list_head foreign;	/* files that it keeps, by id */
+	u32 nr_foreign;
+	u64 next_foreign;	/* id */
 	wait_queue_head_t changed;	/* look again: after every call that may matter */
 };
 
@@ -99,6 +102,17 @@ struct pkv_client {
 	bool raised;		/* the eventfd, since the last fetch */
 	bool stopped;
 	struct list_head waiters;	/* io_uring commands */
+};
+
+/* A file that a pool keeps (foreign.c). */
+struct pkv_foreign {
+	struct list_head node;
+	struct file *file;
+	u64 id;			/* grows from file to file */
+	u64 bytes;		/* of what it gives, as its giver says */
+	u64 fingerprint;
+	kuid_t uid;		/* the giver's */
+	char name[PAGEDKV_IO_NAME_BYTES];
 };
 
 /* A call of ioctl(): the kernel's copy of its struct, and where it came from. */
@@ -158,6 +172,7 @@ void pkv_kpool_leave(struct pkv_kpool *pool);
 bool pkv_kpool_permits(const struct pkv_kpool *pool, const struct file *opener, umode_t want);
 bool pkv_kpool_is_owner(const struct pkv_kpool *pool, const struct file *opener);
 void pkv_pools_exit(void);
+int pkv_take_name(char *to, const u8 *from);
 
 static inline struct pkv_client *pkv_client_of(const struct pkv_call *call)
 {
@@ -210,6 +225,14 @@ void pkv_host_exit(struct pkv_kpool *pool, u32 class_id);
 int pkv_host_mmap(struct file *file, struct vm_area_struct *vma);
 int pkv_ioctl_host_map(struct pkv_call *call);
 void pkv_hosts_exit(void);
+
+/* foreign.c: files that a pool keeps */
+int pkv_ioctl_file_keep(struct pkv_call *call);
+int pkv_ioctl_file_take(struct pkv_call *call);
+int pkv_ioctl_file_drop(struct pkv_call *call);
+int pkv_ioctl_file_list(struct pkv_call *call);
+bool pkv_foreign_next(struct pkv_kpool *pool, u64 id, struct pkv_foreign *out);
+void pkv_foreign_exit(struct pkv_kpool *pool);
 
 /* user.c: what a user has of all pools together */
 int pkv_user_charge(struct pkv_kpool *pool, struct file *opener, u64 host_bytes);

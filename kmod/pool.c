@@ -70,6 +70,7 @@ static void release_pool(struct kref *ref)
 #endif
 	pkv_proc_remove(pool);
 	pkv_debugfs_remove(pool);
+	pkv_foreign_exit(pool);
 	for (i = 0; i < PKV_MAX_CLASSES; i++)
 		pkv_host_exit(pool, i);
 	pkv_user_uncharge(pool);
@@ -192,7 +193,7 @@ void pkv_pools_exit(void)
 /* ----------------------------------------------------------------- create */
 
 /* Letters, digits, '.', '_' and '-', no leading '.', zeroes to the end. */
-static int take_name(char *to, const u8 *from)
+int pkv_take_name(char *to, const u8 *from)
 {
 	size_t len = strnlen((const char *)from, PAGEDKV_IO_NAME_BYTES);
 	size_t i;
@@ -290,6 +291,7 @@ static int alloc_pool(struct pkv_kpool **out, const struct pagedkv_io_pool_creat
 	}
 	kref_init(&pool->ref);
 	INIT_LIST_HEAD(&pool->clients);
+	INIT_LIST_HEAD(&pool->foreign);
 	init_waitqueue_head(&pool->changed);
 #if PKV_HAS_URING
 	pkv_uring_init(pool);
@@ -365,7 +367,7 @@ int pkv_pool_create(struct pkv_call *call)
 	struct pkv_kpool *pool;
 	int ret;
 
-	ret = take_name(name, arg->name);
+	ret = pkv_take_name(name, arg->name);
 	if (!ret)
 		ret = check_create(arg);
 	if (!ret)
@@ -393,7 +395,7 @@ int pkv_pool_open(struct pkv_call *call)
 	struct pkv_kpool *pool;
 	int ret;
 
-	ret = take_name(name, arg->name);
+	ret = pkv_take_name(name, arg->name);
 	if (ret)
 		return ret;
 	mutex_lock(&registry_lock);
@@ -419,7 +421,7 @@ int pkv_pool_destroy(struct pkv_call *call)
 	bool held = false;
 	int ret;
 
-	ret = take_name(name, arg->name);
+	ret = pkv_take_name(name, arg->name);
 	if (ret)
 		return ret;
 	mutex_lock(&registry_lock);

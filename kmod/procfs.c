@@ -10,6 +10,7 @@
  *   ID/sequences         a line a sequence
  *   ID/tables            which pages it is made of (proctables.c)
  *   ID/limits            a line a tier of a class
+ *   ID/files             a line a file that it keeps
  *
  * A pool's files have its owner, group and mode, and the other ones show only
  * pools that their opener may read: nobody's names or figures are anybody
@@ -462,13 +463,56 @@ static int show_limits(struct seq_file *m, void *v)
 	return 0;
 }
 
+/* A position in files is an id plus 1; position 0 is the heading. */
+static void *files_at(struct seq_file *m, loff_t *pos)
+{
+	struct pkv_kpool *pool = pde_data(file_inode(m->file));
+	struct pkv_foreign *copy = m->private;
+
+	if (!pkv_foreign_next(pool, *pos - 1, copy))
+		return NULL;
+	*pos = copy->id + 1;
+	return copy;
+}
+
+static void *files_start(struct seq_file *m, loff_t *pos)
+{
+	return *pos ? files_at(m, pos) : SEQ_START_TOKEN;
+}
+
+static void *files_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	++*pos;
+	return files_at(m, pos);
+}
+
+static int files_show(struct seq_file *m, void *v)
+{
+	const struct pkv_foreign *f = v;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "name bytes fingerprint uid\n");
+		return 0;
+	}
+	seq_printf(m, "%s %llu %016llx %u\n", f->name, f->bytes, f->fingerprint,
+		   from_kuid_munged(m->file->f_cred->user_ns, f->uid));
+	return 0;
+}
+
+static const struct seq_operations files_ops = {
+	.start = files_start,
+	.next = files_next,
+	.stop = plain_stop,
+	.show = files_show,
+};
+
 /* ------------------------------------------------------------------- life */
 
 /* The files of @pool, which must go before it does. Without memory for them it has none. */
 void pkv_proc_add(struct pkv_kpool *pool)
 {
 	umode_t mode = pool->mode & 0444;
-	struct proc_dir_entry *files[4];
+	struct proc_dir_entry *files[5];
 	char name[12];
 	u32 i;
 
@@ -484,6 +528,8 @@ void pkv_proc_add(struct pkv_kpool *pool)
 					   sizeof(struct seq_copy), pool);
 	files[2] = proc_create_single_data("limits", mode, pool->proc, show_limits, pool);
 	files[3] = pkv_proc_add_tables(pool, mode);
+	files[4] = proc_create_seq_private("files", mode, pool->proc, &files_ops,
+					   sizeof(struct pkv_foreign), pool);
 	for (i = 0; i < ARRAY_SIZE(files); i++)
 		if (files[i])
 			proc_set_user(files[i], pool->uid, pool->gid);

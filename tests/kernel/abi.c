@@ -15,6 +15,7 @@
 /* What the rows' structs point to. */
 struct target {
 	int dev, pool;
+	int null;	/* /dev/null, for what keeps a file */
 	uint64_t seq;
 	struct pagedkv_io_key keys[ROOM];
 	struct pagedkv_io_op ops[2];
@@ -24,6 +25,7 @@ struct target {
 	struct pagedkv_io_pool_entry pools[ROOM];
 	struct pagedkv_io_map_entry entries[ROOM];
 	struct pagedkv_io_commit commits[1];
+	struct pagedkv_io_file_entry files[ROOM];
 	uint32_t slots[ROOM];
 };
 
@@ -48,6 +50,10 @@ union arg {
 	struct pagedkv_io_moves_eventfd eventfd;
 	struct pagedkv_io_map map;
 	struct pagedkv_io_moves_wait moves_wait;
+	struct pagedkv_io_file_keep keep;
+	struct pagedkv_io_file_take take;
+	struct pagedkv_io_file_drop drop;
+	struct pagedkv_io_file_list files;
 	uint8_t bytes[4096 + 64];
 };
 
@@ -184,6 +190,31 @@ static void fill_map(union arg *a, struct target *t)
 	a->map.nr = ROOM;
 }
 
+static void fill_keep(union arg *a, struct target *t)
+{
+	strcpy((char *)a->keep.name, "new");
+	a->keep.fd = t->null;
+}
+
+static void fill_take(union arg *a, struct target *t)
+{
+	(void)t;
+	strcpy((char *)a->take.name, "kept");
+	a->take.fingerprint = 5;
+}
+
+static void fill_drop(union arg *a, struct target *t)
+{
+	(void)t;
+	strcpy((char *)a->drop.name, "nobody-has-this-name");
+}
+
+static void fill_files(union arg *a, struct target *t)
+{
+	a->files.entries = user_ptr(t->files);
+	a->files.nr = ROOM;
+}
+
 #define ROW(_cmd, _struct, ...) \
 	{ .name = #_cmd, .cmd = PAGEDKV_CMD_##_cmd, .size = sizeof(struct _struct), __VA_ARGS__ }
 #define AT(_struct, field) offsetof(struct _struct, field)
@@ -239,6 +270,13 @@ static const struct row rows[] = {
 	ROW(MAP, pagedkv_io_map, .fill = fill_map, .pointers = { AT(pagedkv_io_map, entries) },
 	    .out = true),
 	ROW(CHECK, pagedkv_io_check, .fill = fill_nothing, .out = true),
+	ROW(FILE_KEEP, pagedkv_io_file_keep, .fill = fill_keep,
+	    .reserved = AT(pagedkv_io_file_keep, reserved)),
+	ROW(FILE_TAKE, pagedkv_io_file_take, .fill = fill_take,
+	    .reserved = AT(pagedkv_io_file_take, reserved), .out = true),
+	ROW(FILE_DROP, pagedkv_io_file_drop, .fill = fill_drop, .result = -ENOENT),
+	ROW(FILE_LIST, pagedkv_io_file_list, .fill = fill_files,
+	    .pointers = { AT(pagedkv_io_file_list, entries) }, .out = true),
 };
 
 #define NR_ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -265,10 +303,13 @@ FIXTURE_SETUP(abi)
 	make_keys(t->keys, ROOM, 1);
 	ASSERT_EQ(0, create_seq(t->pool, NULL, 0, &t->seq, NULL));
 	ASSERT_EQ(0, append(t->pool, t->seq, 2 * PAGE_TOKENS));
+	t->null = open("/dev/null", O_RDWR);
+	ASSERT_EQ(0, keep_file(t->pool, "kept", t->null, 0, 5));
 }
 
 FIXTURE_TEARDOWN(abi)
 {
+	close(self->t.null);
 	close(self->t.pool);
 	destroy_pool(self->t.dev, "abi");
 	close(self->t.dev);
@@ -282,7 +323,7 @@ static void prepare(const struct row *r, union arg *a, struct target *t)
 	a->head[0] = r->size;
 }
 
-/* What the command says to @a, without keeping the files that it gives. */
+/* What the command says to @a; files that it gives are closed, one that it keeps is dropped. */
 static int say(const struct row *r, union arg *a, struct target *t)
 {
 	int ret = call(r->of_device ? t->dev : t->pool, r->cmd, a);
@@ -291,6 +332,10 @@ static int say(const struct row *r, union arg *a, struct target *t)
 		close(a->create.out_fd);
 	if (!ret && r->cmd == PAGEDKV_CMD_POOL_OPEN)
 		close(a->open.out_fd);
+	if (!ret && r->cmd == PAGEDKV_CMD_FILE_KEEP)
+		drop_file(t->pool, (char *)a->keep.name);
+	if (!ret && r->cmd == PAGEDKV_CMD_FILE_TAKE)
+		close(a->take.out_fd);
 	return ret;
 }
 

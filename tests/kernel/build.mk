@@ -4,6 +4,7 @@ cflags-tests/kernel := -Ikmod/uapi -Ibuild/vm/kselftest/pagedkv -Wno-missing-pro
 	-Wno-clobbered -Wno-sign-compare
 
 $(eval $(call kernel-test,abi,tests/kernel/abi.c))
+$(eval $(call kernel-test,foreign,tests/kernel/foreign.c))
 $(eval $(call kernel-test,life,tests/kernel/life.c))
 $(eval $(call kernel-test,host,tests/kernel/host.c,-luring))
 $(eval $(call kernel-test,proc,tests/kernel/proc.c))

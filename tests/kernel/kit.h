@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -237,6 +239,110 @@ static inline void *map_host(int pool, size_t *len)
 	p = mmap(NULL, h.out_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, pool,
 		 (off_t)h.out_offset);
 	return p == MAP_FAILED ? NULL : p;
+}
+
+static inline void set_name(uint8_t *to, const char *name)
+{
+	for (int i = 0; name[i] && i < PAGEDKV_IO_NAME_BYTES - 1; i++)
+		to[i] = (uint8_t)name[i];
+}
+
+/* Files that a pool keeps; 0, a new descriptor, or -errno. */
+static inline int keep_file(int pool, const char *name, int fd, uint64_t bytes,
+			    uint64_t fingerprint)
+{
+	struct pagedkv_io_file_keep k = {
+		.size = sizeof(k), .bytes = bytes, .fingerprint = fingerprint, .fd = fd,
+	};
+
+	set_name(k.name, name);
+	return call(pool, PAGEDKV_CMD_FILE_KEEP, &k);
+}
+
+static inline int take_file(int pool, const char *name, uint64_t fingerprint)
+{
+	struct pagedkv_io_file_take t = { .size = sizeof(t), .fingerprint = fingerprint };
+	int ret;
+
+	set_name(t.name, name);
+	ret = call(pool, PAGEDKV_CMD_FILE_TAKE, &t);
+	return ret ? ret : t.out_fd;
+}
+
+static inline int drop_file(int pool, const char *name)
+{
+	struct pagedkv_io_file_drop d = { .size = sizeof(d) };
+
+	set_name(d.name, name);
+	return call(pool, PAGEDKV_CMD_FILE_DROP, &d);
+}
+
+/* Run @work in a child, and kill it once it says that it is where it should be. */
+static inline int kill_at(void (*work)(int to_parent, void *arg), void *arg)
+{
+	int pipe_fd[2], status;
+	char byte;
+	pid_t pid;
+
+	if (pipe(pipe_fd))
+		return -errno;
+	pid = fork();
+	if (!pid) {
+		close(pipe_fd[0]);
+		work(pipe_fd[1], arg);
+		for (;;)
+			pause();
+	}
+	close(pipe_fd[1]);
+	if (pid < 0 || read(pipe_fd[0], &byte, 1) != 1) {
+		close(pipe_fd[0]);
+		return -EPROTO;
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	close(pipe_fd[0]);
+	return WIFSIGNALED(status) && byte == 'y' ? 0 : -EPROTO;
+}
+
+/* In the child: @good or not, from here on it may be killed. */
+static inline void tell_parent(int to_parent, bool good)
+{
+	if (write(to_parent, good ? "y" : "n", 1) != 1)
+		_exit(1);
+}
+
+/* A descriptor over a socket. */
+static inline int send_fd(int to, int fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr m = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	return sendmsg(to, &m, 0) == 1 ? 0 : -errno;
+}
+
+static inline int receive_fd(int from)
+{
+	char control[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec iov = { &byte, 1 };
+	struct msghdr m = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control, .msg_controllen = sizeof(control),
+	};
+	int fd;
+
+	if (recvmsg(from, &m, 0) != 1 || !CMSG_FIRSTHDR(&m))
+		return -EPROTO;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+	return fd;
 }
 
 /* Run as another user, or not in the device's group (900); the result of @what, 0 to -127. */

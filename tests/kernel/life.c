@@ -4,10 +4,8 @@
  * outlive their users, files that are passed on, other users.
  */
 #include <poll.h>
-#include <signal.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 
 #include "../kselftest_harness.h"
 #include "kit.h"
@@ -39,39 +37,6 @@ FIXTURE_TEARDOWN(life)
 	close(self->dev);
 }
 
-/* Run @work in a child, and kill it once it says that it is where it should be. */
-static int kill_at(void (*work)(int to_parent, void *arg), void *arg)
-{
-	int pipe_fd[2], status;
-	char byte;
-	pid_t pid;
-
-	if (pipe(pipe_fd))
-		return -errno;
-	pid = fork();
-	if (!pid) {
-		close(pipe_fd[0]);
-		work(pipe_fd[1], arg);
-		for (;;)
-			pause();
-	}
-	close(pipe_fd[1]);
-	if (pid < 0 || read(pipe_fd[0], &byte, 1) != 1) {
-		close(pipe_fd[0]);
-		return -EPROTO;
-	}
-	kill(pid, SIGKILL);
-	waitpid(pid, &status, 0);
-	close(pipe_fd[0]);
-	return WIFSIGNALED(status) && byte == 'y' ? 0 : -EPROTO;
-}
-
-static void say(int to_parent, bool good)
-{
-	if (write(to_parent, good ? "y" : "n", 1) != 1)
-		_exit(1);
-}
-
 /* A client that has all kinds of things: published and private pages, a fork, a copy. */
 static void be_busy(int to_parent, void *arg)
 {
@@ -87,7 +52,7 @@ static void be_busy(int to_parent, void *arg)
 	       !create_seq(pool, NULL, 0, &b, NULL) && !append(pool, b, 70) &&
 	       !one_op(pool, a, PAGEDKV_IO_OP_FORK, 0, &child) && !append(pool, child, 3) &&
 	       !advise(pool, b, PAGEDKV_IO_COLD);
-	say(to_parent, good);
+	tell_parent(to_parent, good);
 }
 
 TEST_F(life, killed_client)
@@ -150,7 +115,7 @@ static void execute_and_stay(int to_parent, void *arg)
 
 	e->nr = fetch(pool, e->fetched, 8);
 	*(int *)(e->fetched + 8) = e->nr;
-	say(to_parent, e->nr > 0);
+	tell_parent(to_parent, e->nr > 0);
 }
 
 TEST_F(life, killed_executor)
@@ -190,7 +155,7 @@ static void name_and_die(int to_parent, void *arg)
 	make_keys(keys, NR_KEYS, 5);
 	if (host)
 		strcpy(host, "still here");
-	say(to_parent, host && !create_seq(pool, NULL, 0, &seq, NULL) &&
+	tell_parent(to_parent, host && !create_seq(pool, NULL, 0, &seq, NULL) &&
 	    !append(pool, seq, NR_KEYS * PAGE_TOKENS) &&
 	    publish(pool, seq, keys, NR_KEYS) == (int)NR_KEYS);
 }
@@ -242,39 +207,6 @@ TEST_F(life, named_for_a_while)
 	EXPECT_EQ(-EEXIST, create_pool_with(self->dev, &p));
 	close(second);
 	EXPECT_EQ(-ENOENT, open_pool(self->dev, "while", 0));
-}
-
-static int send_fd(int to, int fd)
-{
-	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr m = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	return sendmsg(to, &m, 0) == 1 ? 0 : -errno;
-}
-
-static int receive_fd(int from)
-{
-	char control[CMSG_SPACE(sizeof(int))], byte;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr m = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control, .msg_controllen = sizeof(control),
-	};
-	int fd;
-
-	if (recvmsg(from, &m, 0) != 1 || !CMSG_FIRSTHDR(&m))
-		return -EPROTO;
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
-	return fd;
 }
 
 /* A client lives in whoever has its file: passed over a socket, its opener gone. */

@@ -164,10 +164,30 @@ TEST_F(proc, tables)
 	EXPECT_NE(NULL, strstr(text, line)) { TH_LOG("%s", text); }
 }
 
+TEST_F(proc, files)
+{
+	int fd = open("/dev/null", O_RDWR);
+
+	EXPECT_EQ(0, nr_lines(self->id, "files"));
+	EXPECT_EQ(0, strcmp(text, "name bytes fingerprint uid\n"));
+	ASSERT_EQ(0, keep_file(self->pool, "kv.0", fd, 4096, 0xabc));
+	ASSERT_EQ(0, keep_file(self->pool, "kv.1", fd, UINT64_MAX, UINT64_MAX));
+	close(fd);
+	EXPECT_EQ(2, nr_lines(self->id, "files"));
+	EXPECT_NE(NULL, strstr(text, "\nkv.0 4096 0000000000000abc 0\n"
+			       "kv.1 18446744073709551615 ffffffffffffffff 0\n")) {
+		TH_LOG("%s", text);
+	}
+	ASSERT_EQ(0, drop_file(self->pool, "kv.0"));
+	EXPECT_EQ(1, nr_lines(self->id, "files"));
+}
+
 /* Read byte by byte or at once, it is the same. */
 TEST_F(proc, any_read_size)
 {
+	static const char *const files[] = { "maps", "sequences", "tables", "files" };
 	static char whole[sizeof(text)];
+	char name[16];
 	uint64_t seq;
 
 	for (int i = 0; i < 60; i++) {
@@ -175,9 +195,10 @@ TEST_F(proc, any_read_size)
 		ASSERT_EQ(0, append(self->pool, seq, 1 + i % 3 * PAGE_TOKENS));
 		if (i % 3 == 1)
 			ASSERT_EQ(0, one_op(self->pool, seq, PAGEDKV_IO_OP_FREE, 0, NULL));
+		snprintf(name, sizeof(name), "f%d", i);
+		ASSERT_EQ(0, keep_file(self->pool, name, 0, 1, 2));
 	}
-	for (int f = 0; f < 3; f++) {
-		static const char *const files[] = { "maps", "sequences", "tables" };
+	for (int f = 0; f < 4; f++) {
 		const char *path = pool_file(self->id, files[f]);
 
 		ASSERT_LT(100, slurp(path, 65536));
@@ -234,6 +255,7 @@ static int try_proc(void)
 	if (slurp(pool_file(root_id, "maps"), 64) != -EACCES ||
 	    slurp(pool_file(root_id, "sequences"), 64) != -EACCES ||
 	    slurp(pool_file(root_id, "tables"), 64) != -EACCES ||
+	    slurp(pool_file(root_id, "files"), 64) != -EACCES ||
 	    slurp(pool_file(root_id, "limits"), 64) != -EACCES)
 		return -1;
 	for (int i = 0; i < 5; i++) {

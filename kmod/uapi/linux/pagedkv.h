@@ -33,8 +33,10 @@
  *   E2BIG       an unknown tail that is not zero
  *   EFAULT      a pointer that can't be read or written
  *   EPERM       the opener lacks the capability or isn't the owner
- *   EACCES      the pool's mode or model fingerprint keeps the opener out
- *   ENOENT      no pool of this name
+ *   EACCES      the pool's mode or a fingerprint keeps the caller out
+ *   EBADF       not an open descriptor
+ *   ELOOP       a kind of file that may refer to others, a pool's among them
+ *   ENOENT      no pool, or no kept file, of this name
  *   EEXIST      the name, or the key, is taken
  *   ESTALE      a handle whose object is gone
  *   EBUSY       the object's state forbids this now
@@ -63,6 +65,7 @@
 #define PAGEDKV_IO_MAX_CLASSES	4
 #define PAGEDKV_IO_NAME_BYTES	64	/* with the ending zero */
 #define PAGEDKV_IO_SALT_BYTES	32
+#define PAGEDKV_IO_MAX_FILES	1024	/* that a pool keeps */
 #define PAGEDKV_IO_MAX_KEYS	0x100000U	/* in one call */
 #define PAGEDKV_IO_MAX_ITEMS	0x100000U	/* elements of any other array in one call */
 #define PAGEDKV_IO_NONE		0xffffffffU	/* no slot, no node */
@@ -96,6 +99,10 @@
 #define PAGEDKV_CMD_STATS		_IO(PAGEDKV_IO_TYPE, 0x40)
 #define PAGEDKV_CMD_MAP			_IO(PAGEDKV_IO_TYPE, 0x41)
 #define PAGEDKV_CMD_CHECK		_IO(PAGEDKV_IO_TYPE, 0x42)
+#define PAGEDKV_CMD_FILE_KEEP		_IO(PAGEDKV_IO_TYPE, 0x50)
+#define PAGEDKV_CMD_FILE_TAKE		_IO(PAGEDKV_IO_TYPE, 0x51)
+#define PAGEDKV_CMD_FILE_DROP		_IO(PAGEDKV_IO_TYPE, 0x52)
+#define PAGEDKV_CMD_FILE_LIST		_IO(PAGEDKV_IO_TYPE, 0x53)
 
 /* ------------------------------------------------------------- the device */
 
@@ -103,6 +110,7 @@
 #define PAGEDKV_IO_F_HOST	0x2ULL	/* a host tier of the kernel's memory */
 #define PAGEDKV_IO_F_URING	0x4ULL	/* PAGEDKV_URING_* */
 #define PAGEDKV_IO_F_CANCEL	0x8ULL	/* pending commands end with their ring */
+#define PAGEDKV_IO_F_FILES	0x10ULL	/* PAGEDKV_CMD_FILE_* */
 
 struct pagedkv_io_info {
 	__u32 size;
@@ -569,6 +577,75 @@ struct pagedkv_io_check {
 	__u32 size;
 	__u32 flags;			/* 0 */
 	__u8 out_why[120];		/* EUCLEAN: a sentence */
+};
+
+/* ------------------------------------------------------------- kept files */
+
+/**
+ * struct pagedkv_io_file_keep - PAGEDKV_CMD_FILE_KEEP
+ * @name: as a pool's; not empty
+ * @bytes: told to who takes it; whatever the caller likes, as is
+ * @fingerprint: who takes it must name the same
+ * @fd: stays the caller's; the pool refers to the open file as a dup() would
+ *
+ * Any client may keep, take, drop and list: opening the pool took read and
+ * write permission. The pool keeps the file until it is dropped or the pool
+ * goes, and so does what the file stands for: an exported GPU allocation
+ * outlives its owner. It counts for nobody's RLIMIT_NOFILE.
+ *
+ * Regular files (a memfd among them), devices, pipes and dma-bufs can be kept.
+ * All else is ELOOP: a pool's file or /dev/pagedkv, io_uring, sockets, epoll
+ * and other anonymous files, directories. These may refer to the pool in turn,
+ * and nothing would ever free the two. EBADF, EEXIST, EDQUOT (at
+ * PAGEDKV_IO_MAX_FILES), ENOMEM.
+ */
+struct pagedkv_io_file_keep {
+	__u32 size;
+	__u32 flags;			/* 0 */
+	__u8 name[PAGEDKV_IO_NAME_BYTES];
+	__aligned_u64 bytes;
+	__aligned_u64 fingerprint;
+	__s32 fd;
+	__u32 reserved;
+};
+
+/*
+ * PAGEDKV_CMD_FILE_TAKE: a descriptor (O_CLOEXEC) of the same open file. The
+ * pool keeps it all the same. ENOENT, EACCES (the fingerprint), EMFILE.
+ */
+struct pagedkv_io_file_take {
+	__u32 size;
+	__u32 flags;			/* 0 */
+	__u8 name[PAGEDKV_IO_NAME_BYTES];
+	__aligned_u64 fingerprint;
+	__aligned_u64 out_bytes;
+	__s32 out_fd;
+	__u32 reserved;
+};
+
+/* PAGEDKV_CMD_FILE_DROP: the pool lets go of it. ENOENT. */
+struct pagedkv_io_file_drop {
+	__u32 size;
+	__u32 flags;			/* 0 */
+	__u8 name[PAGEDKV_IO_NAME_BYTES];
+};
+
+struct pagedkv_io_file_entry {
+	__u8 name[PAGEDKV_IO_NAME_BYTES];
+	__aligned_u64 bytes;
+	__aligned_u64 fingerprint;
+	__u32 uid;			/* who gave it */
+	__u32 reserved;
+};
+
+/* PAGEDKV_CMD_FILE_LIST: in the order in which they were given, from @cursor on. */
+struct pagedkv_io_file_list {
+	__u32 size;
+	__u32 flags;			/* 0 */
+	__aligned_u64 cursor;		/* in: 0 to begin; out: where to go on */
+	__aligned_u64 entries;		/* struct pagedkv_io_file_entry, room for @nr */
+	__u32 nr;
+	__u32 out_nr;			/* 0: the end */
 };
 
 #endif

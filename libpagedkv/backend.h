@@ -102,6 +102,12 @@ struct pkv_backend {
 	int (*map)(void *priv, uint32_t class_id, uint32_t *cursor,
 		   struct pagedkv_map_entry *out, uint32_t nr);
 	int (*check)(void *priv, const char **why);
+
+	/* Names are good ones. */
+	int (*file_keep)(void *priv, const struct pagedkv_file *file, int fd);
+	int (*file_take)(void *priv, const char *name, uint64_t fingerprint, uint64_t *bytes);
+	int (*file_drop)(void *priv, const char *name);
+	int (*file_list)(void *priv, uint64_t *cursor, struct pagedkv_file *out, uint32_t nr);
 };
 
 extern const struct pkv_backend pkv_backend_embed;

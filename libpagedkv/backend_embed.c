@@ -18,6 +18,7 @@
 
 #include "backend.h"
 #include "core.h"
+#include "kept.h"
 
 #define HUGE_PAGE_BYTES	(2UL << 20)
 #define NSEC_PER_SEC	1000000000ULL
@@ -105,6 +106,7 @@ struct embed_pool {
 	int fd;
 	struct host_memory host[PAGEDKV_MAX_CLASSES];
 	uint64_t page_bytes[PAGEDKV_MAX_CLASSES];
+	struct pkv_kept kept;
 };
 
 /* ---------------------------------------------------- lock, fd and waiters */
@@ -263,6 +265,7 @@ static void embed_pool_destroy(void *priv)
 	for (int i = 0; i < PAGEDKV_MAX_CLASSES; i++)
 		if (p->host[i].addr)
 			munmap(p->host[i].addr, p->host[i].len);
+	pkv_kept_exit(&p->kept);
 	pkv_pool_exit(&p->core);
 	pthread_cond_destroy(&p->changed);
 	mutex_destroy(&p->lock);
@@ -678,6 +681,52 @@ static int embed_check(void *priv, const char **why)
 	return ret;
 }
 
+/* ------------------------------------------------------------- kept files */
+
+static int embed_file_keep(void *priv, const struct pagedkv_file *file, int fd)
+{
+	struct embed_pool *p = priv;
+	int ret;
+
+	mutex_lock(&p->lock);
+	ret = pkv_kept_add(&p->kept, file, fd);
+	mutex_unlock(&p->lock);
+	return ret;
+}
+
+static int embed_file_take(void *priv, const char *name, uint64_t fingerprint, uint64_t *bytes)
+{
+	struct embed_pool *p = priv;
+	int ret;
+
+	mutex_lock(&p->lock);
+	ret = pkv_kept_take(&p->kept, name, fingerprint, bytes);
+	mutex_unlock(&p->lock);
+	return ret;
+}
+
+static int embed_file_drop(void *priv, const char *name)
+{
+	struct embed_pool *p = priv;
+	int ret;
+
+	mutex_lock(&p->lock);
+	ret = pkv_kept_drop(&p->kept, name);
+	mutex_unlock(&p->lock);
+	return ret;
+}
+
+static int embed_file_list(void *priv, uint64_t *cursor, struct pagedkv_file *out, uint32_t nr)
+{
+	struct embed_pool *p = priv;
+	int ret;
+
+	mutex_lock(&p->lock);
+	ret = (int)pkv_kept_list(&p->kept, cursor, out, nr);
+	mutex_unlock(&p->lock);
+	return ret;
+}
+
 const struct pkv_backend pkv_backend_embed = {
 	.id = PAGEDKV_BACKEND_EMBEDDED,
 	.features = 0,
@@ -708,4 +757,8 @@ const struct pkv_backend pkv_backend_embed = {
 	.stats = embed_stats,
 	.map = embed_map,
 	.check = embed_check,
+	.file_keep = embed_file_keep,
+	.file_take = embed_file_take,
+	.file_drop = embed_file_drop,
+	.file_list = embed_file_list,
 };

@@ -69,6 +69,8 @@ SAME_SIZE(pkv_prefix_key, pagedkv_io_key);
 SAME_VALUE(PAGEDKV_NR_TIERS, PAGEDKV_IO_NR_TIERS);
 SAME_VALUE(PAGEDKV_MAX_CLASSES, PAGEDKV_IO_MAX_CLASSES);
 SAME_VALUE(PAGEDKV_SALT_BYTES, PAGEDKV_IO_SALT_BYTES);
+SAME_VALUE(PAGEDKV_NAME_BYTES, PAGEDKV_IO_NAME_BYTES);
+SAME_VALUE(PAGEDKV_MAX_FILES, PAGEDKV_IO_MAX_FILES);
 SAME_VALUE(PAGEDKV_OP_APPEND, PAGEDKV_IO_OP_APPEND);
 SAME_VALUE(PAGEDKV_OP_FORK, PAGEDKV_IO_OP_FORK);
 SAME_VALUE(PAGEDKV_OP_TRUNCATE, PAGEDKV_IO_OP_TRUNCATE);
@@ -787,6 +789,74 @@ static int kmod_check(void *priv, const char **why)
 	return ret;
 }
 
+/* ------------------------------------------------------------- kept files */
+
+static int kmod_file_keep(void *priv, const struct pagedkv_file *file, int fd)
+{
+	struct pagedkv_io_file_keep arg = {
+		.size = sizeof(arg),
+		.bytes = file->bytes,
+		.fingerprint = file->fingerprint,
+		.fd = fd,
+	};
+	struct kmod_pool *p = priv;
+
+	memcpy(arg.name, file->name, strlen(file->name));
+	return call(p->fd, PAGEDKV_CMD_FILE_KEEP, &arg);
+}
+
+static int kmod_file_take(void *priv, const char *name, uint64_t fingerprint, uint64_t *bytes)
+{
+	struct pagedkv_io_file_take arg = { .size = sizeof(arg), .fingerprint = fingerprint };
+	struct kmod_pool *p = priv;
+	int ret;
+
+	memcpy(arg.name, name, strlen(name));
+	ret = call(p->fd, PAGEDKV_CMD_FILE_TAKE, &arg);
+	if (ret)
+		return ret;
+	*bytes = arg.out_bytes;
+	return arg.out_fd;
+}
+
+static int kmod_file_drop(void *priv, const char *name)
+{
+	struct pagedkv_io_file_drop arg = { .size = sizeof(arg) };
+	struct kmod_pool *p = priv;
+
+	memcpy(arg.name, name, strlen(name));
+	return call(p->fd, PAGEDKV_CMD_FILE_DROP, &arg);
+}
+
+#define LIST_CHUNK	16U
+
+static int kmod_file_list(void *priv, uint64_t *cursor, struct pagedkv_file *out, uint32_t nr)
+{
+	struct pagedkv_io_file_entry chunk[LIST_CHUNK];
+	struct pagedkv_io_file_list arg = {
+		.size = sizeof(arg),
+		.cursor = *cursor,
+		.entries = user_ptr(chunk),
+	};
+	struct kmod_pool *p = priv;
+	uint32_t done = 0;
+	int ret;
+
+	do {
+		arg.nr = nr - done < LIST_CHUNK ? nr - done : LIST_CHUNK;
+		ret = call(p->fd, PAGEDKV_CMD_FILE_LIST, &arg);
+		if (ret)
+			return ret;
+		for (uint32_t i = 0; i < arg.out_nr; i++, done++) {
+			memcpy(out[done].name, chunk[i].name, sizeof(out[done].name));
+			out[done].bytes = chunk[i].bytes;
+			out[done].fingerprint = chunk[i].fingerprint;
+		}
+		*cursor = arg.cursor;
+	} while (done < nr && arg.out_nr);
+	return (int)done;
+}
+
 const struct pkv_backend pkv_backend_kmod = {
 	.id = PAGEDKV_BACKEND_KMOD,
 	.features = PAGEDKV_F_PERSISTENT,
@@ -819,4 +889,8 @@ const struct pkv_backend pkv_backend_kmod = {
 	.stats = kmod_stats,
 	.map = kmod_map,
 	.check = kmod_check,
+	.file_keep = kmod_file_keep,
+	.file_take = kmod_file_take,
+	.file_drop = kmod_file_drop,
+	.file_list = kmod_file_list,
 };

@@ -41,6 +41,8 @@ struct pagedkv_pool {
 int pkv_params_get(void *dst, size_t known, size_t min, const void *src);
 /** Fill an output struct that starts with its size; that stays as it is. Errors as above. */
 int pkv_params_put(void *dst, const void *src, size_t known, size_t min);
+/** May a pool, or a file that it keeps, be called so? NULL is fine. -EINVAL. */
+int pkv_check_name(const char *name);
 /** Whether pkv_params_put() would fill @dst. */
 int pkv_params_check(const void *dst, size_t min);
 

@@ -11,17 +11,16 @@
 #define DEFAULT_MAX_SEQS	65536U
 #define DEFAULT_MAX_MOVES	1024U
 #define DEFAULT_MODE		0600U
-#define MAX_NAME_BYTES		63U
 
 /* Letters, digits, '.', '_' and '-', no leading '.': it may become a file's name. */
-static int check_name(const char *name)
+int pkv_check_name(const char *name)
 {
 	size_t n;
 
 	if (!name)
 		return 0;
-	n = strnlen(name, MAX_NAME_BYTES + 1);
-	if (!n || n > MAX_NAME_BYTES || name[0] == '.')
+	n = strnlen(name, PAGEDKV_NAME_BYTES);
+	if (!n || n == PAGEDKV_NAME_BYTES || name[0] == '.')
 		return -EINVAL;
 	for (size_t i = 0; i < n; i++) {
 		char c = name[i];
@@ -83,7 +82,7 @@ static int take_params(struct pagedkv_pool_params *p, const struct pagedkv_pool_
 		return -EINVAL;
 	if (p->nr_ranks > 1)
 		return -EOPNOTSUPP;
-	ret = check_name(p->name);
+	ret = pkv_check_name(p->name);
 	for (uint32_t i = 0; !ret && i < p->nr_classes; i++)
 		ret = check_class(&p->classes[i]);
 	return ret ? ret : draw_salt(p->salt);
@@ -202,7 +201,7 @@ int pagedkv_pool_open(struct pagedkv *kv, struct pagedkv_pool **out,
 	*out = NULL;
 	ret = pkv_params_get(&p, sizeof(p), sizeof(p), params);
 	if (!ret)
-		ret = p.name ? check_name(p.name) : -EINVAL;
+		ret = p.name ? pkv_check_name(p.name) : -EINVAL;
 	if (ret)
 		return ret;
 	if (!kv->backend->pool_open)
@@ -224,7 +223,7 @@ void pagedkv_pool_destroy(struct pagedkv_pool *pool)
 
 int pagedkv_pool_remove(struct pagedkv *kv, const char *name)
 {
-	if (!kv || !name || check_name(name))
+	if (!kv || !name || pkv_check_name(name))
 		return -EINVAL;
 	return kv->backend->pool_remove(kv->dev, name);
 }

@@ -10,8 +10,10 @@
  * Every call returns 0 or a count, or -errno:
  *   -EINVAL      a value that can never be right
  *   -EOPNOTSUPP  not in this version, or not with this backend
- *   -ENOENT      no such thing (device, pool)
+ *   -ENOENT      no such thing (device, pool, kept file)
  *   -EACCES      the caller may not
+ *   -EBADF       not an open descriptor
+ *   -ELOOP       a kind of file that may refer to others, a pool's among them
  *   -ESTALE      a handle whose object is gone
  *   -EBUSY       the object's state forbids this now
  *   -EAGAIN      no free slot yet: evictions are under way, retry after them
@@ -22,7 +24,7 @@
  *   -EIO         the only copy of a page is lost: truncate and recompute
  *   -EOVERFLOW   a size that does not fit
  *   -E2BIG       a struct of a later version asks for what this one doesn't know
- *   -EEXIST      the key names a page already; the pool has another geometry
+ *   -EEXIST      the key or the name is taken; the pool has another geometry
  *   -ETIMEDOUT   the time given has passed
  *   -ECANCELED   pagedkv_moves_stop() was called
  *   -EUCLEAN     pagedkv_check() found a broken invariant
@@ -46,6 +48,8 @@ extern "C" {
 #define PAGEDKV_NR_PRIORITIES	4	/* 0 is evicted first; 1 is the default */
 #define PAGEDKV_MAX_CLASSES	4
 #define PAGEDKV_SALT_BYTES	32
+#define PAGEDKV_NAME_BYTES	64	/* with the ending zero */
+#define PAGEDKV_MAX_FILES	1024	/* that a pool keeps */
 
 struct pagedkv;			/* a backend, opened */
 struct pagedkv_pool;		/* a pool, opened */
@@ -354,6 +358,40 @@ int pagedkv_moves_wait(struct pagedkv_pool *pool, uint64_t timeout_ns);
  */
 int pagedkv_adopt(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier, uint32_t slot,
 		  const uint64_t key[2]);
+
+/* ------------------------------------------------------------- kept files */
+
+/* An open file of the caller's that a pool keeps for the next server. */
+struct pagedkv_file {
+	char name[PAGEDKV_NAME_BYTES];	/* as a pool's */
+	uint64_t bytes;		/* for who takes it; whatever the caller likes */
+	uint64_t fingerprint;	/* who takes it must name the same */
+};
+
+/**
+ * Keep the file that @fd is a descriptor of, an exported GPU allocation or a
+ * memfd, until it is dropped or the pool goes; @fd stays the caller's. With
+ * PAGEDKV_F_PERSISTENT a named pool keeps it when its process dies, and what
+ * the file stands for lives on; else the process's end is its end too.
+ * Regular files, devices, dma-bufs, pipes; all else is -ELOOP. -EBADF, -EINVAL
+ * (the name), -EEXIST, -EDQUOT (PAGEDKV_MAX_FILES), -ENOMEM.
+ */
+int pagedkv_file_keep(struct pagedkv_pool *pool, const struct pagedkv_file *file, int fd);
+/**
+ * A new descriptor (O_CLOEXEC) of a kept file, 0 or more; the pool keeps it all
+ * the same. @bytes may be NULL. -ENOENT, -EACCES (the fingerprint), -EINVAL,
+ * -ENOMEM (no free descriptor).
+ */
+int pagedkv_file_take(struct pagedkv_pool *pool, const char *name, uint64_t fingerprint,
+		      uint64_t *bytes);
+/** The pool lets go of it. -ENOENT, -EINVAL. */
+int pagedkv_file_drop(struct pagedkv_pool *pool, const char *name);
+/**
+ * Kept files from *@cursor on (start with 0), in the order in which they were
+ * given: entries written, 0 at the end.
+ */
+int pagedkv_file_list(struct pagedkv_pool *pool, uint64_t *cursor, struct pagedkv_file *out,
+		      uint32_t nr);
 
 /* ------------------------------------------------------------- inspection */
 

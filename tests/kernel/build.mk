@@ -10,7 +10,7 @@ $(eval $(call kernel-test,host,tests/kernel/host.c,-luring))
 $(eval $(call kernel-test,proc,tests/kernel/proc.c))
 $(eval $(call kernel-test,threads,$(wildcard tests/kernel/threads*.c),-luring))
 $(eval $(call kernel-test,uring,tests/kernel/uring.c,-luring))
-vm-tests += $(patsubst %,$(O)/tests/lib_%,api seq prefix move threads)
+vm-tests += $(patsubst %,$(O)/tests/lib_%,api seq prefix move threads foreign)
 vm-tests += $(O)/tests/test_engine
 
 $(eval $(call program-at,vm/bench/bench_kernel,tests/kernel/bench_kernel.c,pagedkv,-lnettle -luring))

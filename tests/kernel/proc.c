@@ -187,6 +187,7 @@ TEST_F(proc, any_read_size)
 {
 	static const char *const files[] = { "maps", "sequences", "tables", "files" };
 	static char whole[sizeof(text)];
+	int fd = open("/dev/null", O_RDWR);
 	char name[16];
 	uint64_t seq;
 
@@ -196,8 +197,9 @@ TEST_F(proc, any_read_size)
 		if (i % 3 == 1)
 			ASSERT_EQ(0, one_op(self->pool, seq, PAGEDKV_IO_OP_FREE, 0, NULL));
 		snprintf(name, sizeof(name), "f%d", i);
-		ASSERT_EQ(0, keep_file(self->pool, name, 0, 1, 2));
+		ASSERT_EQ(0, keep_file(self->pool, name, fd, 1, 2));
 	}
+	close(fd);
 	for (int f = 0; f < 4; f++) {
 		const char *path = pool_file(self->id, files[f]);
 

@@ -8,6 +8,7 @@ $(call lib-test,seq)
 $(call lib-test,prefix)
 $(call lib-test,move)
 $(call lib-test,threads)
+$(call lib-test,foreign)
 $(call lib-test,oom,$(patsubst %,-Wl$(comma)--wrap=%,malloc calloc posix_memalign strdup mmap eventfd))
 tests-tsan += lib_move lib_threads
 tests-sh += tests/lib/example.sh

@@ -4,12 +4,14 @@
  * the call says so, nothing has changed, nothing leaks, and the next try works.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -131,10 +133,11 @@ static void live(struct pagedkv_pool *pool)
 	struct pagedkv_seq_params p = { .size = sizeof(p), .tokens = tokens, .nr_tokens = LEN };
 	struct pagedkv_op op = { .type = PAGEDKV_OP_APPEND, .arg = LEN };
 	struct pagedkv_publish item = { .tokens = tokens, .nr_tokens = LEN };
+	const struct pagedkv_file file = { .name = "x" };
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), ret;
 	pagedkv_seq_t first, second;
 	const char *why;
 	uint32_t hit;
-	int ret;
 
 	MUST(pagedkv_seq_create(pool, &first, &p, &hit));
 	op.seq = first;
@@ -151,6 +154,9 @@ static void live(struct pagedkv_pool *pool)
 		if (i % 2)
 			step_one(pool, &op);
 	}
+	MUST(pagedkv_file_keep(pool, &file, fd));
+	MUST(pagedkv_file_drop(pool, "x"));
+	close(fd);
 	op = (struct pagedkv_op) { .seq = second, .type = PAGEDKV_OP_FREE };
 	step_one(pool, &op);
 	MUST(pagedkv_check(pool, &why));

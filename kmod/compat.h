@@ -6,6 +6,7 @@
 #include <linux/eventfd.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
@@ -35,6 +36,16 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 #else
 #define PKV_NO_VMA_FLAGS 0
 #endif
+
+/* Map a file of another file system's into @vma. */
+static inline int pkv_mmap_file(struct file *file, struct vm_area_struct *vma)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+	return file->f_op->mmap(file, vma);
+#else
+	return vfs_mmap(file, vma);
+#endif
+}
 
 /* Commands over io_uring. A ring's end cancels them from 6.8 on. */
 #define PKV_HAS_URING IS_ENABLED(CONFIG_IO_URING)

@@ -208,7 +208,7 @@ int pkv_host_mmap(struct file *file, struct vm_area_struct *vma)
 	/* The seal against writing is for everyone but this mapping. */
 	writable = vma->vm_flags & (VM_WRITE | VM_MAYWRITE);
 	vm_flags_clear(vma, writable);
-	ret = host->file->f_op->mmap(host->file, vma);
+	ret = pkv_mmap_file(host->file, vma);
 	/* A child's copy would be written by the disk and the device too. */
 	vm_flags_set(vma, writable | VM_DONTCOPY);
 	return ret;

@@ -173,7 +173,7 @@ static bool check_pages(struct walk *w)
 	CHECK(indexed == c->nr_indexed, "the count of published pages is off");
 	CHECK(lost == c->nr_lost, "the count of lost pages is off");
 	for (tier = 0; tier < PKV_NR_TIERS; tier++) {
-		CHECK(w->nr_used[tier] == c->tiers[tier].nr_slots - c->tiers[tier].nr_free,
+		CHECK(w->nr_used[tier] == pkv_tier_used(&c->tiers[tier]),
 		      "the count of free slots is off");
 		CHECK(pkv_tier_is_sane(&c->tiers[tier]), "a bitmap of free slots is off");
 	}

@@ -143,6 +143,7 @@ struct pkv_page_list {
 struct pkv_tier {
 	__u32 nr_slots;
 	__u32 nr_free;
+	__u32 nr_absent;	/* slots without memory: neither free nor in use */
 	__u32 nr_leaving;	/* slots that a move in flight will free */
 	__u32 limit;		/* at most this many slots in use */
 	__u32 low, high;
@@ -153,6 +154,12 @@ struct pkv_tier {
 	/* idle pages whose fastest copy is here */
 	struct pkv_page_list idle[PKV_NR_PRIORITIES];
 };
+
+/* Slots of pages and of moves in flight. */
+static inline __u32 pkv_tier_used(const struct pkv_tier *t)
+{
+	return t->nr_slots - t->nr_free - t->nr_absent;
+}
 
 enum pkv_move_kind {
 	PKV_MOVE_OUT,	/* to a slower tier; the source copy goes once it is committed */
@@ -278,6 +285,13 @@ struct pkv_pool {
 	__u32 queue_head, queue_tail, nr_queued;
 
 	struct pkv_counters counters;
+
+	/*
+	 * Gives memory to absent slots of a tier that has no free one, and calls
+	 * pkv_slots_restore() for them; false: there is none to be had. The
+	 * caller's, or NULL. It is called with the lock held.
+	 */
+	bool (*provide)(struct pkv_pool *pool, __u32 class_id, __u32 tier);
 };
 
 /* ------------------------------------------------------------------ pool */
@@ -310,6 +324,20 @@ int pkv_pool_set_limit(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 
  * Return: 0, -EINVAL (the device tier can't go).
  */
 int pkv_pool_set_tier_state(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 state);
+
+/**
+ * pkv_slots_withdraw() - the memory of free slots was given back
+ *
+ * They are not handed out until pkv_slots_restore(); the pool's provide() is
+ * asked for them when no other slot is left. Return: 0, -EINVAL, -EBUSY (one
+ * of them is not free: nothing was changed).
+ */
+int pkv_slots_withdraw(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 first,
+		       __u32 nr);
+
+/** pkv_slots_restore() - withdrawn slots have memory again, and are free. */
+void pkv_slots_restore(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 first,
+		       __u32 nr);
 
 /** pkv_pool_metadata_bytes() - memory that the manager itself uses for pages. */
 __u64 pkv_pool_metadata_bytes(const struct pkv_pool *pool);
@@ -534,5 +562,12 @@ void pkv_moves_requeue(struct pkv_pool *pool, __u32 executor);
  * Step, load and commit do it by themselves when a tier is under its low mark.
  */
 void pkv_moves_reclaim(struct pkv_pool *pool);
+
+/**
+ * pkv_moves_demote() - plan evictions until @nr more slots of a tier are free or about to be
+ *
+ * As far as there is room below, or something to give up. Absent slots do not count.
+ */
+void pkv_moves_demote(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 nr);
 
 #endif

@@ -67,6 +67,8 @@ u32 pkv_tier_avail(const struct pkv_tier *t);
 u32 pkv_tier_alloc(struct pkv_tier *t);
 int pkv_tier_take(struct pkv_tier *t, u32 slot);
 void pkv_tier_free(struct pkv_tier *t, u32 slot);
+int pkv_tier_withdraw(struct pkv_tier *t, u32 first, u32 nr);
+void pkv_tier_restore(struct pkv_tier *t, u32 first, u32 nr);
 bool pkv_tier_slot_is_free(const struct pkv_tier *t, u32 slot);
 bool pkv_tier_is_sane(const struct pkv_tier *t);
 u64 pkv_tier_metadata_bytes(const struct pkv_tier *t);

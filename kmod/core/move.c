@@ -336,7 +336,7 @@ void pkv_move_written(struct pkv_class *c, u32 id)
 /* No more copies than this in @tier can be of pages that have a faster one. */
 static u32 max_spare(const struct pkv_tier *t)
 {
-	u32 spare = t->nr_slots - t->nr_free - t->nr_leaving;
+	u32 spare = pkv_tier_used(t) - t->nr_leaving;
 	u32 i;
 
 	for (i = 0; i < PKV_NR_PRIORITIES; i++)
@@ -404,9 +404,19 @@ static bool drop_any(struct pkv_class *c, u32 tier)
 	return true;
 }
 
+/* May @tier have a slot if one of its absent ones gets its memory back? */
+static bool provide(struct pkv_class *c, u32 tier)
+{
+	struct pkv_tier *t = &c->tiers[tier];
+
+	return t->nr_absent && pkv_tier_used(t) < t->limit && c->pool->provide &&
+	       c->pool->provide(c->pool, c->id, tier) && pkv_tier_avail(t);
+}
+
 /*
- * A tier under @tier with a free slot: the next one if it has any or can drop
- * what it has twice, then the one below; then whatever caches less than this.
+ * A tier under @tier with a free slot: the next one if it has any, gets memory
+ * for one or can drop what it has twice, then the one below; then whatever
+ * caches less than this.
  */
 static u32 room_below(struct pkv_class *c, u32 tier)
 {
@@ -415,7 +425,7 @@ static u32 room_below(struct pkv_class *c, u32 tier)
 	for (lower = tier + 1; lower < PKV_NR_TIERS; lower++) {
 		if (c->tiers[lower].state != PKV_TIER_ONLINE)
 			continue;
-		if (pkv_tier_avail(&c->tiers[lower]) ||
+		if (pkv_tier_avail(&c->tiers[lower]) || provide(c, lower) ||
 		    (drop_spare(c, lower) && pkv_tier_avail(&c->tiers[lower])))
 			return lower;
 	}
@@ -458,7 +468,7 @@ static enum evicted evict(struct pkv_class *c, u32 id, u32 tier)
 /* Are fewer than @target slots within the limit free or about to be? */
 static bool is_short(const struct pkv_tier *t, u32 target)
 {
-	u32 stay = t->nr_slots - t->nr_free - t->nr_leaving;
+	u32 stay = pkv_tier_used(t) - t->nr_leaving;
 
 	if (t->state != PKV_TIER_ONLINE)
 		return t->nr_leaving < target;
@@ -527,6 +537,25 @@ void pkv_moves_reclaim(struct pkv_pool *pool)
 	lockdep_assert_held(pool->lock);
 	for (i = 0; i < pool->nr_classes; i++)
 		reclaim_class(&pool->classes[i], true);
+}
+
+void pkv_moves_demote(struct pkv_pool *pool, u32 class_id, u32 tier, u32 nr)
+{
+	struct pkv_class *c;
+	struct pkv_tier *t;
+	u32 stay;
+
+	lockdep_assert_held(pool->lock);
+	if (class_id >= pool->nr_classes || tier >= PKV_NR_TIERS)
+		return;
+	c = &pool->classes[class_id];
+	t = &c->tiers[tier];
+	if (t->state != PKV_TIER_ONLINE)
+		return;
+	stay = pkv_tier_used(t) - t->nr_leaving;
+	nr = min(nr, stay);
+	/* The target counts from the limit, which absent slots may fill too. */
+	reclaim(c, tier, stay < t->limit ? t->limit - stay + nr : nr);
 }
 
 /* -------------------------------------------------------------- executors */

@@ -141,6 +141,33 @@ int pkv_pool_set_tier_state(struct pkv_pool *pool, u32 class_id, u32 tier, u32 s
 	return 0;
 }
 
+static struct pkv_tier *tier_with_slots(struct pkv_pool *pool, u32 class_id, u32 tier, u32 first,
+					u32 nr)
+{
+	struct pkv_tier *t;
+
+	lockdep_assert_held(pool->lock);
+	if (class_id >= pool->nr_classes || tier == PKV_DEVICE || tier >= PKV_NR_TIERS)
+		return NULL;
+	t = &pool->classes[class_id].tiers[tier];
+	return first < t->nr_slots && nr <= t->nr_slots - first ? t : NULL;
+}
+
+int pkv_slots_withdraw(struct pkv_pool *pool, u32 class_id, u32 tier, u32 first, u32 nr)
+{
+	struct pkv_tier *t = tier_with_slots(pool, class_id, tier, first, nr);
+
+	return t ? pkv_tier_withdraw(t, first, nr) : -EINVAL;
+}
+
+void pkv_slots_restore(struct pkv_pool *pool, u32 class_id, u32 tier, u32 first, u32 nr)
+{
+	struct pkv_tier *t = tier_with_slots(pool, class_id, tier, first, nr);
+
+	if (t)
+		pkv_tier_restore(t, first, nr);
+}
+
 u64 pkv_pool_metadata_bytes(const struct pkv_pool *pool)
 {
 	u64 bytes = 0;

@@ -6,6 +6,9 @@
  *
  * Allocation is next-fit: pages that are moved one after another land in
  * neighbouring slots, and their copies merge into one large command.
+ *
+ * A slot whose memory was given back is absent: its bit is clear, as if it
+ * were in use, but it counts as neither.
  */
 #include <linux/bitops.h>
 #include <linux/slab.h>
@@ -73,11 +76,11 @@ void pkv_tier_exit(struct pkv_tier *t)
 /* Slots that may be taken now. */
 u32 pkv_tier_avail(const struct pkv_tier *t)
 {
-	u32 used = t->nr_slots - t->nr_free;
+	u32 used = pkv_tier_used(t);
 
 	if (t->state != PKV_TIER_ONLINE || used >= t->limit)
 		return 0;
-	return t->limit - used;
+	return min(t->limit - used, t->nr_free);
 }
 
 /* The lowest set bit of a level at or after @bit, or PKV_NONE. */
@@ -160,6 +163,27 @@ void pkv_tier_free(struct pkv_tier *t, u32 slot)
 		bit = BIT_WORD(bit);
 	}
 	t->nr_free++;
+}
+
+/* Free slots become absent: 0, or -EBUSY when they are not all free. */
+int pkv_tier_withdraw(struct pkv_tier *t, u32 first, u32 nr)
+{
+	u32 i;
+
+	for (i = 0; i < nr; i++)
+		if (!pkv_tier_slot_is_free(t, first + i))
+			return -EBUSY;
+	for (i = 0; i < nr; i++)
+		mark_used(t, first + i);
+	t->nr_absent += nr;
+	return 0;
+}
+
+void pkv_tier_restore(struct pkv_tier *t, u32 first, u32 nr)
+{
+	t->nr_absent -= nr;
+	while (nr--)
+		pkv_tier_free(t, first++);
 }
 
 bool pkv_tier_slot_is_free(const struct pkv_tier *t, u32 slot)

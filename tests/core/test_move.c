@@ -491,6 +491,122 @@ static void test_max_moves(void **state)
 	rig_exit(&r);
 }
 
+/* ----------------------------------------------------------- absent slots */
+
+static uint32_t nr_asked, nr_given;
+
+/* Memory for one slot each time, as long as there is some. */
+static bool give_one(struct pkv_pool *pool, uint32_t class_id, uint32_t tier)
+{
+	assert_int_equal(class_id, 0);
+	assert_int_equal(tier, PKV_HOST);
+	nr_asked++;
+	if (!nr_given)
+		return false;
+	pkv_slots_restore(pool, 0, PKV_HOST, --nr_given, 1);
+	return true;
+}
+
+/* Evict a sequence of four pages while the host's four slots have no memory. */
+static void evict_to_absent(struct rig *r, uint32_t nr_memory)
+{
+	nr_asked = 0;
+	nr_given = nr_memory;
+	rig_init(r, 4, 4, 4);
+	r->pool.provide = give_one;
+	assert_int_equal(pkv_slots_withdraw(&r->pool, 0, PKV_HOST, 0, 4), 0);
+	rig_check(r);
+	assert_int_equal(pkv_seq_cold(&r->pool, rig_seq(r, 16)), 0);
+	assert_int_equal(rig_op(r, rig_seq(r, 0), PKV_OP_APPEND, 16), -EAGAIN);
+	assert_int_equal(rig_settle(r), 4);
+	assert_int_equal(r->pool.counters.moves[PKV_DEVICE][PKV_HOST], nr_memory);
+	assert_int_equal(r->pool.counters.moves[PKV_DEVICE][PKV_DISK], 4 - nr_memory);
+}
+
+static void test_absent_slots_are_provided_for(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	evict_to_absent(&r, 4);
+	assert_int_equal(nr_asked, 4);
+	rig_exit(&r);
+}
+
+static void test_absent_slots_without_memory(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	evict_to_absent(&r, 2);
+	assert_int_equal(r.c->tiers[PKV_HOST].nr_absent, 2);
+	assert_int_equal(pkv_slots_withdraw(&r.pool, 0, PKV_HOST, 1, 1), -EBUSY);
+	assert_int_equal(pkv_slots_withdraw(&r.pool, 0, PKV_HOST, 4, 1), -EINVAL);
+	assert_int_equal(pkv_slots_withdraw(&r.pool, 0, PKV_DEVICE, 0, 1), -EINVAL);
+	rig_exit(&r);
+}
+
+/* No memory is asked for slots over the limit. */
+static void test_absent_slots_over_limit(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	nr_asked = 0;
+	nr_given = 4;
+	rig_init(&r, 4, 4, 4);
+	r.pool.provide = give_one;
+	assert_int_equal(pkv_slots_withdraw(&r.pool, 0, PKV_HOST, 0, 4), 0);
+	assert_int_equal(pkv_pool_set_limit(&r.pool, 0, PKV_HOST, 1), 0);
+	assert_int_equal(pkv_seq_cold(&r.pool, rig_seq(&r, 16)), 0);
+	assert_int_equal(rig_op(&r, rig_seq(&r, 0), PKV_OP_APPEND, 16), -EAGAIN);
+	assert_int_equal(rig_settle(&r), 4);
+	assert_int_equal(nr_asked, 1);
+	assert_int_equal(r.pool.counters.moves[PKV_DEVICE][PKV_HOST], 1);
+	rig_exit(&r);
+}
+
+/* So many pages leave, and those on their way count. */
+static void test_demote(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	host_seq(&r);
+	pkv_moves_demote(&r.pool, 0, PKV_HOST, 1);
+	assert_int_equal(r.pool.nr_queued, 1);
+	pkv_moves_demote(&r.pool, 0, PKV_HOST, 8);
+	rig_check(&r);
+	assert_int_equal(r.pool.nr_queued, 2);
+	assert_int_equal(rig_settle(&r), 2);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 2);
+	assert_int_equal(r.pool.counters.moves[PKV_HOST][PKV_DISK], 2);
+	pkv_moves_demote(&r.pool, 0, PKV_HOST, 8);
+	assert_int_equal(r.pool.nr_queued, 0);
+	rig_exit(&r);
+}
+
+/* What is only cached goes at once where there is nothing below. */
+static void test_demote_cached(void **state)
+{
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	rig_init(&r, 2, 2, 0);
+	seq = rig_published(&r, 1, 2);
+	rig_free(&r, seq);
+	seq = rig_seq(&r, 0);
+	assert_int_equal(rig_op(&r, seq, PKV_OP_APPEND, 8), -EAGAIN);
+	assert_int_equal(rig_settle(&r), 2);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 0);
+	pkv_moves_demote(&r.pool, 0, PKV_HOST, 1);
+	rig_check(&r);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 1);
+	assert_int_equal(r.pool.nr_moves, 0);
+	rig_exit(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -514,6 +630,11 @@ int main(void)
 		cmocka_unit_test(test_slot_is_reused_under_a_load),
 		cmocka_unit_test(test_readonly_tier),
 		cmocka_unit_test(test_max_moves),
+		cmocka_unit_test(test_absent_slots_are_provided_for),
+		cmocka_unit_test(test_absent_slots_without_memory),
+		cmocka_unit_test(test_absent_slots_over_limit),
+		cmocka_unit_test(test_demote),
+		cmocka_unit_test(test_demote_cached),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

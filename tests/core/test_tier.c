@@ -130,6 +130,33 @@ static void test_no_slots(void **state)
 	pkv_tier_exit(&t);
 }
 
+/* Slots without memory are neither free nor in use. */
+static void test_absent(void **state)
+{
+	struct pkv_tier t;
+
+	(void)state;
+	assert_int_equal(pkv_tier_init(&t, 200, 0, 0), 0);
+	assert_int_equal(pkv_tier_take(&t, 70), 0);
+	assert_int_equal(pkv_tier_withdraw(&t, 60, 20), -EBUSY);
+	assert_int_equal(t.nr_free, 199);
+	assert_int_equal(pkv_tier_withdraw(&t, 71, 129), 0);
+	assert_int_equal(pkv_tier_withdraw(&t, 199, 1), -EBUSY);
+	assert_int_equal(pkv_tier_used(&t), 1);
+	assert_int_equal(pkv_tier_avail(&t), 70);
+	assert_true(pkv_tier_is_sane(&t));
+	for (int i = 0; i < 70; i++)
+		assert_in_range(pkv_tier_alloc(&t), 0, 69);
+	assert_int_equal(pkv_tier_alloc(&t), PKV_NONE);
+	t.limit = 72;
+	pkv_tier_restore(&t, 100, 64);
+	assert_int_equal(pkv_tier_avail(&t), 1);
+	assert_true(pkv_tier_is_sane(&t));
+	assert_int_equal(pkv_tier_alloc(&t), 100);
+	assert_int_equal(pkv_tier_alloc(&t), PKV_NONE);
+	pkv_tier_exit(&t);
+}
+
 /* Random takes and frees against an array of flags. */
 static void test_random(void **state)
 {
@@ -172,6 +199,7 @@ int main(void)
 		cmocka_unit_test(test_take_this_slot),
 		cmocka_unit_test(test_limit_and_state),
 		cmocka_unit_test(test_no_slots),
+		cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_random),
 	};
 

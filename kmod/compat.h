@@ -7,9 +7,19 @@
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/list_lru.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
+
+#if __has_include("linux/folio_batch.h")
+#include <linux/folio_batch.h>
+#else
+#include <linux/pagevec.h>
+#endif
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
 #include <linux/io_uring/cmd.h>
@@ -137,5 +147,77 @@ static inline int pkv_receive_fd(struct file *file, int __user *ufd)
 #endif
 	return fd < 0 ? fd : 0;
 }
+
+/* Take a locked page, which nothing maps, out of the page cache. */
+static inline int pkv_remove_folio(struct address_space *mapping, struct folio *folio)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	return generic_error_remove_page(mapping, &folio->page);
+#else
+	return generic_error_remove_folio(mapping, folio);
+#endif
+}
+
+/* A shrinker without functions yet. */
+static inline struct shrinker *pkv_shrinker_alloc(unsigned int flags)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	struct shrinker *s = kzalloc(sizeof(*s), GFP_KERNEL);
+
+	if (s) {
+		s->flags = flags;
+		s->seeks = DEFAULT_SEEKS;
+	}
+	return s;
+#else
+	return shrinker_alloc(flags, "pagedkv");
+#endif
+}
+
+static inline int pkv_shrinker_register(struct shrinker *s)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	return register_shrinker(s, "pagedkv");
+#else
+	shrinker_register(s);
+	return 0;
+#endif
+}
+
+static inline void pkv_shrinker_free(struct shrinker *s)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	unregister_shrinker(s);
+	kfree(s);
+#else
+	shrinker_free(s);
+#endif
+}
+
+/* By the node and the memcg that the object itself was allocated from. */
+static inline void pkv_list_lru_add(struct list_lru *lru, struct list_head *item)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	list_lru_add(lru, item);
+#else
+	list_lru_add_obj(lru, item);
+#endif
+}
+
+static inline void pkv_list_lru_del(struct list_lru *lru, struct list_head *item)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+	list_lru_del(lru, item);
+#else
+	list_lru_del_obj(lru, item);
+#endif
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define PKV_LIST_LRU_WALK_ARGS \
+	struct list_head *item, struct list_lru_one *list, spinlock_t *lock, void *arg
+#else
+#define PKV_LIST_LRU_WALK_ARGS struct list_head *item, struct list_lru_one *list, void *arg
+#endif
 
 #endif

@@ -6,9 +6,10 @@
  * its place and page size.
  *
  * All of it is there from the pool's creation on, charged to the creator's
- * memcg and to its user's RLIMIT_MEMLOCK, and is neither swapped nor reclaimed.
- * Clients map it shared and writable, and can't change the file: it is sealed,
- * so that no hole is punched where the device or the disk has an address.
+ * memcg and to its user's RLIMIT_MEMLOCK, and is not swapped. Only free slots
+ * that nobody has pinned lose their memory again, by the shrinker. Clients map
+ * the file shared and writable, and can't change it: it is sealed, so that no
+ * hole is punched where the device or the disk has an address.
  *
  * A file begins as zeroes and goes with its pool, so no pool sees another's
  * data. Its size becomes zero then: mappings that are still there fault.
@@ -18,7 +19,6 @@
 #include <linux/file.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
-#include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 #include <linux/shmem_fs.h>
 #include <linux/user_namespace.h>
@@ -100,33 +100,6 @@ static int charge_locked(struct pkv_kpool *pool, struct pkv_host *host, unsigned
 
 /* ------------------------------------------------------------------- life */
 
-/* Bring all of a file's pages into memory. */
-static int populate(struct pkv_host *host)
-{
-	struct address_space *mapping = host->file->f_mapping;
-	pgoff_t end = DIV_ROUND_UP_ULL(host->bytes, PAGE_SIZE);
-	pgoff_t i = 0, next;
-
-	while (i < end) {
-		struct folio *folio;
-		struct page *page;
-
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		page = shmem_read_mapping_page_gfp(mapping, i, mapping_gfp_mask(mapping));
-		if (IS_ERR(page))
-			return PTR_ERR(page) == -ENOSPC ? -ENOMEM : PTR_ERR(page);
-		folio = page_folio(page);
-		next = folio->index + folio_nr_pages(folio);
-		if (folio_test_pmd_mappable(folio))
-			host->huge_bytes += (u64)(min(next, end) - i) << PAGE_SHIFT;
-		folio_put(folio);
-		i = max(next, i + 1);
-		cond_resched();
-	}
-	return 0;
-}
-
 static int create_file(struct pkv_host *host, u32 node)
 {
 	struct vfsmount *mnt = mount_of(node);
@@ -158,7 +131,7 @@ int pkv_host_init(struct pkv_kpool *pool, u32 class_id, struct file *opener)
 	ret = charge_locked(pool, host, DIV_ROUND_UP_ULL(host->bytes, PAGE_SIZE), opener);
 	if (!ret)
 		ret = create_file(host, pool->classes[class_id].host_node);
-	return ret ? ret : populate(host);
+	return ret ? ret : pkv_units_init(pool, class_id);
 }
 
 static void empty_file(struct file *file)
@@ -180,6 +153,7 @@ void pkv_host_exit(struct pkv_kpool *pool, u32 class_id)
 		empty_file(host->file);
 		fput(host->file);
 	}
+	pkv_units_exit(host);
 	if (host->nr_locked)
 		atomic_long_sub(host->nr_locked, &pool->locker->locked_vm);
 	host->nr_locked = 0;
@@ -228,6 +202,6 @@ int pkv_ioctl_host_map(struct pkv_call *call)
 	arg->out_node = pool->classes[arg->class_id].host_node;
 	arg->out_offset = (u64)arg->class_id << CLASS_SHIFT;
 	arg->out_bytes = host->bytes;
-	arg->out_huge_bytes = host->huge_bytes;
+	arg->out_huge_bytes = pkv_host_huge_bytes(host);
 	return 0;
 }

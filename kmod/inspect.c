@@ -16,7 +16,8 @@ static void tier_stats(struct pagedkv_io_tier_stats *st, const struct pkv_tier *
 	u32 i;
 
 	st->nr_slots = t->nr_slots;
-	st->nr_free = t->nr_free;
+	/* Those without memory get it back when they are needed. */
+	st->nr_free = t->nr_free + t->nr_absent;
 	st->nr_idle = 0;
 	for (i = 0; i < PKV_NR_PRIORITIES; i++)
 		st->nr_idle += t->idle[i].nr;

@@ -168,16 +168,25 @@ static struct miscdevice device = {
 
 static int __init pkv_module_init(void)
 {
-	int ret = pkv_proc_init();
+	int ret = pkv_shrinker_init();
 
 	if (ret)
 		return ret;
+	ret = pkv_proc_init();
+	if (ret)
+		goto exit_shrinker;
 	pkv_debugfs_init();
 	ret = misc_register(&device);
-	if (ret) {
-		pkv_debugfs_exit();
-		pkv_proc_exit();
-	}
+	if (ret)
+		goto exit_proc;
+	return 0;
+
+exit_proc:
+	pkv_debugfs_exit();
+	pkv_proc_exit();
+exit_shrinker:
+	pkv_shrinker_stop();
+	pkv_shrinker_exit();
 	return ret;
 }
 
@@ -185,9 +194,12 @@ static void __exit pkv_module_exit(void)
 {
 	misc_deregister(&device);
 	pkv_pools_exit();
+	/* Others may refer to a pool for a moment yet: its demotion, readers of /proc. */
+	pkv_shrinker_stop();
 	pkv_debugfs_exit();
 	pkv_proc_exit();
 	pkv_hosts_exit();
+	pkv_shrinker_exit();
 }
 
 module_init(pkv_module_init);

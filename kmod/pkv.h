@@ -9,7 +9,8 @@
  * came from, which carries its opener's identity.
  *
  * Lock order: client->step_lock, pool->lock. The registry's lock is taken
- * with neither held.
+ * with neither held. Memory is allocated under each of them, so the shrinker
+ * takes none but pool->lock, and that one only if it is free.
  */
 #ifndef PKV_KMOD_H
 #define PKV_KMOD_H
@@ -34,14 +35,42 @@
 /* For arrays whose length a user chooses: charged, and failing instead of killing. */
 #define PKV_GFP_USER	(GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL)
 
+struct mem_cgroup;
+struct pkv_shrinkee;
 struct pkv_user;
 
-/* A class's host tier: a file of the module's own tmpfs (hostmem.c). */
+/*
+ * A class's host tier: a file of the module's own tmpfs (hostmem.c), whose
+ * memory comes and goes by units (unit.c).
+ */
 struct pkv_host {
 	struct file *file;	/* NULL: no host memory */
 	u64 bytes;		/* slots times page_bytes */
-	u64 huge_bytes;
+	u32 nr_units;
 	unsigned long nr_locked;	/* pages charged to RLIMIT_MEMLOCK */
+
+	/* under pool->lock */
+	unsigned long *absent;	/* a bit a unit: its memory was given back */
+	unsigned long *huge;	/* a bit a unit: it is one huge page */
+	u32 nr_absent, nr_huge;
+	unsigned long no_memory_until;	/* jiffies: so long none is asked for */
+	/* of the shrinker */
+	u32 nr_wanted;		/* slots that cold pages should leave */
+	u32 sweep;		/* the unit that it looks at next */
+	int sweep_nid;		/* the node that it looks for */
+	u32 nr_fruitless;	/* units looked at for that node since one was given back */
+	unsigned long barren_until;	/* jiffies: so long there is nothing */
+	int barren_nid;			/* on that node, */
+	u32 barren_free;		/* unless more slots than these are free */
+};
+
+/* Of a pool, since its creation; under its lock. */
+struct pkv_shrink_counters {
+	u64 scans;	/* times that the kernel asked */
+	u64 pages;	/* given back, of PAGE_SIZE */
+	u64 demotes;	/* slots that cold pages were to leave */
+	u64 refills;	/* units that got memory again */
+	u64 refill_fails;
 };
 
 struct pkv_kpool {
@@ -58,9 +87,11 @@ struct pkv_kpool {
 	char name[PAGEDKV_IO_NAME_BYTES];
 	struct pagedkv_io_class classes[PAGEDKV_IO_MAX_CLASSES];
 	struct pkv_host host[PKV_MAX_CLASSES];
+	struct mem_cgroup *memcg;	/* of the creator: its host memory is charged there */
 	struct pkv_user *user;		/* pays for it */
 	u64 charged_bytes;		/* of host memory, to the user */
 	struct user_struct *locker;	/* whose RLIMIT_MEMLOCK holds the host tier */
+	struct pkv_shrinkee *shrinkee;
 	struct proc_dir_entry *proc;
 	struct dentry *debugfs;
 
@@ -75,6 +106,7 @@ struct pkv_kpool {
 	bool is_traced;
 	u32 ceiling[PKV_MAX_CLASSES][PKV_NR_TIERS];
 	u64 nr_commits;
+	struct pkv_shrink_counters shrink;
 	struct list_head clients;
 	u32 nr_clients;
 	u32 nr_parked;		/* io_uring commands that wait, of all clients */
@@ -225,6 +257,23 @@ void pkv_host_exit(struct pkv_kpool *pool, u32 class_id);
 int pkv_host_mmap(struct file *file, struct vm_area_struct *vma);
 int pkv_ioctl_host_map(struct pkv_call *call);
 void pkv_hosts_exit(void);
+
+/* unit.c: the memory of the host tier */
+int pkv_units_init(struct pkv_kpool *pool, u32 class_id);
+void pkv_units_exit(struct pkv_host *host);
+unsigned long pkv_units_give_back(struct pkv_kpool *pool, u32 class_id, int nid,
+				  unsigned long nr_pages);
+bool pkv_units_are_pinned(const struct pkv_host *host);
+bool pkv_units_provide(struct pkv_pool *core, u32 class_id, u32 tier);
+u64 pkv_host_huge_bytes(const struct pkv_host *host);
+u64 pkv_host_resident_bytes(const struct pkv_host *host);
+
+/* shrinker.c: what the kernel takes back under pressure */
+int pkv_shrinker_init(void);
+void pkv_shrinker_stop(void);
+void pkv_shrinker_exit(void);
+int pkv_shrinker_add(struct pkv_kpool *pool);
+void pkv_shrinker_remove(struct pkv_kpool *pool);
 
 /* foreign.c: files that a pool keeps */
 int pkv_ioctl_file_keep(struct pkv_call *call);

@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <linux/ctype.h>
 #include <linux/file.h>
+#include <linux/memcontrol.h>
 #include <linux/slab.h>
 #include <linux/user_namespace.h>
 #include <linux/xarray.h>
@@ -70,9 +71,11 @@ static void release_pool(struct kref *ref)
 #endif
 	pkv_proc_remove(pool);
 	pkv_debugfs_remove(pool);
+	pkv_shrinker_remove(pool);
 	pkv_foreign_exit(pool);
 	for (i = 0; i < PKV_MAX_CLASSES; i++)
 		pkv_host_exit(pool, i);
+	mem_cgroup_put(pool->memcg);
 	pkv_user_uncharge(pool);
 	pkv_pool_exit(&pool->core);
 	mutex_destroy(&pool->lock);
@@ -289,6 +292,8 @@ static int alloc_pool(struct pkv_kpool **out, const struct pagedkv_io_pool_creat
 		kfree(pool);
 		return ret;
 	}
+	pool->core.provide = pkv_units_provide;
+	pool->memcg = get_mem_cgroup_from_mm(current->mm);
 	kref_init(&pool->ref);
 	INIT_LIST_HEAD(&pool->clients);
 	INIT_LIST_HEAD(&pool->foreign);
@@ -326,7 +331,7 @@ static int fill_pool(struct pkv_kpool *pool, struct file *opener)
 	ret = pkv_user_charge(pool, opener, bytes);
 	for (i = 0; !ret && i < pool->core.nr_classes; i++)
 		ret = pkv_host_init(pool, i, opener);
-	return ret;
+	return ret || !bytes ? ret : pkv_shrinker_add(pool);
 }
 
 /* Give the caller a descriptor of a new client of @pool, whose user it is. */

@@ -115,9 +115,11 @@ static const struct seq_operations pools_ops = {
 struct sums {
 	u64 nr_pools, nr_seqs, nr_moves, nr_queued;
 	u64 nr_pages, nr_cached, nr_indexed, nr_lost;
-	u64 host_bytes, huge_bytes, locked_bytes, metadata_bytes;
+	u64 host_bytes, huge_bytes, locked_bytes, resident_bytes, metadata_bytes;
 	u64 slots[PKV_NR_TIERS], free[PKV_NR_TIERS], idle[PKV_NR_TIERS], leaving[PKV_NR_TIERS];
+	u64 absent[PKV_NR_TIERS];
 	struct pkv_counters counters;
+	struct pkv_shrink_counters shrink;
 };
 
 static void add_class(struct sums *s, const struct pkv_class *c)
@@ -130,20 +132,22 @@ static void add_class(struct sums *s, const struct pkv_class *c)
 	s->nr_lost += c->nr_lost;
 	for (tier = 0; tier < PKV_NR_TIERS; tier++) {
 		s->slots[tier] += c->tiers[tier].nr_slots;
-		s->free[tier] += c->tiers[tier].nr_free;
+		s->free[tier] += c->tiers[tier].nr_free + c->tiers[tier].nr_absent;
+		s->absent[tier] += c->tiers[tier].nr_absent;
 		s->leaving[tier] += c->tiers[tier].nr_leaving;
 		for (i = 0; i < PKV_NR_PRIORITIES; i++)
 			s->idle[tier] += c->tiers[tier].idle[i].nr;
 	}
 }
 
-static void add_counters(struct pkv_counters *to, const struct pkv_counters *from)
+/* @size bytes of counters, each a u64. */
+static void add_counters(void *to, const void *from, size_t size)
 {
-	const u64 *f = (const u64 *)from;
-	u64 *t = (u64 *)to;
+	const u64 *f = from;
+	u64 *t = to;
 	u32 i;
 
-	for (i = 0; i < sizeof(*to) / sizeof(u64); i++)
+	for (i = 0; i < size / sizeof(u64); i++)
 		t[i] += f[i];
 }
 
@@ -160,10 +164,12 @@ static void add_pool(struct sums *s, struct pkv_kpool *pool)
 	for (i = 0; i < pool->core.nr_classes; i++) {
 		add_class(s, &pool->core.classes[i]);
 		s->host_bytes += pool->host[i].bytes;
-		s->huge_bytes += pool->host[i].huge_bytes;
+		s->huge_bytes += pkv_host_huge_bytes(&pool->host[i]);
+		s->resident_bytes += pkv_host_resident_bytes(&pool->host[i]);
 		s->locked_bytes += (u64)pool->host[i].nr_locked << PAGE_SHIFT;
 	}
-	add_counters(&s->counters, &pool->core.counters);
+	add_counters(&s->counters, &pool->core.counters, sizeof(s->counters));
+	add_counters(&s->shrink, &pool->shrink, sizeof(s->shrink));
 	mutex_unlock(&pool->lock);
 }
 
@@ -195,6 +201,7 @@ static int show_meminfo(struct seq_file *m, void *v)
 	seq_printf(m, "PagesCached:    %12llu\n", s->nr_cached);
 	seq_printf(m, "PagesPublished: %12llu\n", s->nr_indexed);
 	seq_printf(m, "PagesLost:      %12llu\n", s->nr_lost);
+	seq_printf(m, "HostResident:   %12llu kB\n", s->resident_bytes >> 10);
 	kfree(s);
 	return 0;
 }
@@ -219,6 +226,10 @@ static int show_stat(struct seq_file *m, void *v)
 		for (to = 0; to < PKV_NR_TIERS; to++)
 			seq_printf(m, "moved_%s_%s %llu\n", tier_names[from], tier_names[to],
 				   c->moves[from][to]);
+	seq_printf(m, "shrink_scans %llu\nshrink_pages %llu\nshrink_demotes %llu\n",
+		   s->shrink.scans, s->shrink.pages, s->shrink.demotes);
+	seq_printf(m, "refills %llu\nrefill_fails %llu\n", s->shrink.refills,
+		   s->shrink.refill_fails);
 	kfree(s);
 	return 0;
 }
@@ -230,10 +241,10 @@ static int show_tiers(struct seq_file *m, void *v)
 
 	if (!s)
 		return -ENOMEM;
-	seq_puts(m, "tier slots free idle leaving\n");
+	seq_puts(m, "tier slots free idle leaving absent\n");
 	for (i = 0; i < PKV_NR_TIERS; i++)
-		seq_printf(m, "%s %llu %llu %llu %llu\n", tier_names[i], s->slots[i], s->free[i],
-			   s->idle[i], s->leaving[i]);
+		seq_printf(m, "%s %llu %llu %llu %llu %llu\n", tier_names[i], s->slots[i],
+			   s->free[i], s->idle[i], s->leaving[i], s->absent[i]);
 	kfree(s);
 	return 0;
 }
@@ -455,7 +466,7 @@ static int show_limits(struct seq_file *m, void *v)
 
 			seq_printf(m, "%u %s %u %u %u %u %u %u %s %u %llu\n", i,
 				   tier_names[tier], t->nr_slots, t->limit,
-				   pool->ceiling[i][tier], t->nr_slots - t->nr_free, t->low,
+				   pool->ceiling[i][tier], pkv_tier_used(t), t->low,
 				   t->high, tier_states[t->state],
 				   pool->classes[i].page_tokens, pool->classes[i].page_bytes);
 		}

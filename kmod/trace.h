@@ -37,6 +37,23 @@ PKV_EVENT_OF_PAGES(pagedkv_fork);
 PKV_EVENT_OF_PAGES(pagedkv_evict);
 PKV_EVENT_OF_PAGES(pagedkv_miss);
 
+TRACE_EVENT(pagedkv_shrink,
+	TP_PROTO(u32 pool, u64 nr_pages, u64 nr_wanted),
+	TP_ARGS(pool, nr_pages, nr_wanted),
+	TP_STRUCT__entry(
+		__field(u32, pool)
+		__field(u64, nr_pages)
+		__field(u64, nr_wanted)
+	),
+	TP_fast_assign(
+		__entry->pool = pool;
+		__entry->nr_pages = nr_pages;
+		__entry->nr_wanted = nr_wanted;
+	),
+	TP_printk("pool=%u pages=%llu wanted=%llu", __entry->pool, __entry->nr_pages,
+		  __entry->nr_wanted)
+);
+
 TRACE_EVENT(pagedkv_move_begin,
 	TP_PROTO(u32 pool, u32 client, const struct pkv_move_desc *m),
 	TP_ARGS(pool, client, m),

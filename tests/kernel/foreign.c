@@ -306,7 +306,7 @@ TEST_F(foreign, refused)
 		{ "io_uring", open_ring() },
 		{ "a socket", socket(AF_UNIX, SOCK_STREAM, 0) },
 		{ "a datagram socket", socket(AF_UNIX, SOCK_DGRAM, 0) },
-		{ "an internet socket", socket(AF_INET, SOCK_STREAM, 0) },
+		{ "another socket", socket(AF_NETLINK, SOCK_RAW, 0) },
 		{ "epoll", epoll_create1(0) },
 		{ "an eventfd", eventfd(0, 0) },
 		{ "a timer", timerfd_create(CLOCK_MONOTONIC, 0) },

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "../kselftest_harness.h"
@@ -22,6 +23,9 @@
 #define GROUP		"/sys/fs/cgroup/pagedkv-pressure"
 #define ROOT		"/sys/fs/cgroup"
 #define PATIENCE_NS	(20ULL * 1000000000)
+
+/* Of those that take a while where the kernel watches itself. */
+#define TIMEOUT_S	200
 
 /* ------------------------------------------------------------------ files */
 
@@ -113,6 +117,7 @@ static int begin_hog(struct hog *h, bool in_group, size_t bytes, bool (*enough)(
 		return -errno;
 	h->pid = fork();
 	if (!h->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(ready[0]);
 		close(stop[1]);
 		if (in_group && write_to(GROUP "/cgroup.procs", "0"))
@@ -471,7 +476,7 @@ static bool is_drained(void)
 }
 
 /* The machine runs short: a program that takes all there is finds the pool's free memory. */
-TEST_F(pressure, whole_machine)
+TEST_F_TIMEOUT(pressure, whole_machine, TIMEOUT_S)
 {
 	uint64_t total = number("/proc/meminfo", "MemTotal:") << 10;
 	struct world *w = &self->w;
@@ -489,7 +494,7 @@ TEST_F(pressure, whole_machine)
 }
 
 /* A memcg runs short: its pools' free memory is found. */
-TEST_F(pressure, memcg)
+TEST_F_TIMEOUT(pressure, memcg, TIMEOUT_S)
 {
 	struct world *w = &self->w;
 	uint64_t deadline;
@@ -523,7 +528,7 @@ TEST_F(pressure, memcg)
 }
 
 /* All slots are in use: cold pages go to the disk, and their memory is found. */
-TEST_F(pressure, cold_pages_leave)
+TEST_F_TIMEOUT(pressure, cold_pages_leave, TIMEOUT_S)
 {
 	struct world *w = &self->w;
 	const uint32_t nr = 24 * UNIT / SLOT / SEQ_PAGES;
@@ -626,7 +631,7 @@ static void *touch_on(void *arg)
 }
 
 /* Pages come and go, their memory too, and somebody looks. */
-TEST_F(pressure, while_pages_move)
+TEST_F_TIMEOUT(pressure, while_pages_move, TIMEOUT_S)
 {
 	struct world *w = &self->w;
 	struct stress s = { .w = w };

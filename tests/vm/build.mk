@@ -7,7 +7,7 @@ VM_KERNELS ?= 6.1 6.12
 VM_KERNEL  ?= 6.12
 SOAK_SECONDS ?= 180
 
-vm-tests += tests/vm/main_job tests/vm/admin
+vm-tests += tests/vm/main_job tests/vm/pressure_job tests/vm/admin
 
 vm-tools += $(if $(wildcard tools/run.c),$(O)/bin/pagedkv)
 # what tests/vm/admin looks at is in use

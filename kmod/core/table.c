@@ -8,9 +8,6 @@
 
 #include "internal.h"
 
-/* How many operations ahead a step fetches; see fetch_ahead(). */
-#define AHEAD	4
-
 int pkv_table_reserve(struct pkv_seq *seq, u32 nr)
 {
 	u32 cap, *table;
@@ -235,28 +232,6 @@ static int apply(struct pkv_pool *pool, struct pkv_step *step, struct pkv_op *op
 	}
 }
 
-/*
- * Fetch what operations further on will touch: the sequence, and later, when
- * it has come, the end of its table, which grows once a page and is cold then.
- */
-static void fetch_ahead(const struct pkv_pool *pool, const struct pkv_step *step, u32 i)
-{
-	const struct pkv_seq *seq;
-	u32 index;
-
-	if (i + 2 * AHEAD >= step->nr_ops)
-		return;
-	index = (u32)step->ops[i + 2 * AHEAD].seq;
-	if (index < pool->fresh_seq)
-		prefetchw(&pool->seqs[index]);
-	index = (u32)step->ops[i + AHEAD].seq;
-	if (index >= pool->fresh_seq)
-		return;
-	seq = &pool->seqs[index];
-	if (seq->nr_pages < seq->cap)
-		prefetchw(&seq->table[seq->nr_pages]);
-}
-
 int pkv_pool_step(struct pkv_pool *pool, struct pkv_step *step)
 {
 	u32 i;
@@ -266,7 +241,6 @@ int pkv_pool_step(struct pkv_pool *pool, struct pkv_step *step)
 	step->nr_deltas = 0;
 	step->nr_copies = 0;
 	for (i = 0; i < step->nr_ops; i++) {
-		fetch_ahead(pool, step, i);
 		rc = apply(pool, step, &step->ops[i]);
 		if (rc)
 			break;

@@ -59,19 +59,22 @@ static int grow_deltas(struct pkv_client *client)
 	return 0;
 }
 
-static int tell_forks(const struct pkv_step *step, struct pkv_op __user *to)
+static int tell_forks(const struct pkv_step *step, struct pkv_op __user *to, u64 nr_forks)
 {
 	u32 i;
 
-	for (i = 0; i < step->nr_done; i++)
-		if (step->ops[i].type == PKV_OP_FORK &&
-		    put_user(step->ops[i].out_seq, &to[i].out_seq))
+	for (i = 0; nr_forks && i < step->nr_done; i++) {
+		if (step->ops[i].type != PKV_OP_FORK)
+			continue;
+		if (put_user(step->ops[i].out_seq, &to[i].out_seq))
 			return -EFAULT;
+		nr_forks--;
+	}
 	return 0;
 }
 
 /* Write what a chunk has changed behind what the call has told so far. */
-static int tell(struct pagedkv_io_step *arg, const struct pkv_step *step)
+static int tell(struct pagedkv_io_step *arg, const struct pkv_step *step, u64 nr_forks)
 {
 	struct pkv_delta __user *deltas = u64_to_user_ptr(arg->deltas);
 	struct pkv_move_desc __user *copies = u64_to_user_ptr(arg->copies);
@@ -81,7 +84,7 @@ static int tell(struct pagedkv_io_step *arg, const struct pkv_step *step)
 			 step->nr_deltas * sizeof(*deltas)) ||
 	    copy_to_user(copies + arg->out_nr_copies, step->copies,
 			 step->nr_copies * sizeof(*copies)) ||
-	    tell_forks(step, ops + arg->out_nr_done))
+	    tell_forks(step, ops + arg->out_nr_done, nr_forks))
 		return -EFAULT;
 	arg->out_nr_deltas += step->nr_deltas;
 	arg->out_nr_copies += step->nr_copies;
@@ -106,6 +109,7 @@ static int apply(struct pkv_client *client, struct pagedkv_io_step *arg, u32 nr)
 	struct pkv_kpool *pool = client->pool;
 	u32 pos = 0, deltas_left, copies_left;
 	struct pkv_step step;
+	u64 nr_forks;
 	int ret = 0;
 
 	while (pos < nr) {
@@ -120,9 +124,11 @@ static int apply(struct pkv_client *client, struct pagedkv_io_step *arg, u32 nr)
 			.max_copies = min(copies_left, CHUNK_COPIES),
 		};
 		pkv_enter(pool);
+		nr_forks = pool->core.counters.forks;
 		ret = pkv_pool_step(&pool->core, &step);
+		nr_forks = pool->core.counters.forks - nr_forks;
 		pkv_leave(pool);
-		if (tell(arg, &step)) {
+		if (tell(arg, &step, nr_forks)) {
 			abort_copies(pool, &step);
 			return -EFAULT;
 		}

@@ -43,6 +43,9 @@ static_assert((int)PAGEDKV_IO_MOVE_COPY == (int)PKV_MOVE_COPY);
 /* No struct comes near it: a size above is garbage, not a later version. */
 #define MAX_ARG_BYTES	4096U
 
+/* What most commands have: it is little to clear and to copy. */
+#define SHORT_ARG_BYTES	64U
+
 union any_arg {
 	struct pagedkv_io_info info;
 	struct pagedkv_io_pool_create create;
@@ -74,13 +77,67 @@ void *pkv_array_copy(u64 uptr, u32 nr, size_t size)
 	return p;
 }
 
-static int run(const struct pkv_command *c, struct pkv_call *call)
+/* A caller's struct of any size from @min_size on, as far as it is known here. */
+static noinline int copy_any(void *to, u32 ksize, u32 min_size, const void __user *from)
 {
-	const struct pagedkv_io_empty *head = call->arg;
+	struct pagedkv_io_empty *head = to;
+	u32 size;
 	int ret;
 
+	if (get_user(size, (const u32 __user *)from))
+		return -EFAULT;
+	if (size < min_size)
+		return -EINVAL;
+	if (size > MAX_ARG_BYTES)
+		return -E2BIG;
+	ret = copy_struct_from_user(to, ksize, from, size);
+	head->size = size;
+	return ret;
+}
+
+/*
+ * A caller's short struct that is as long as ours, word by word: a third of
+ * what calls to get its size, check ours and copy the rest cost.
+ */
+static __always_inline bool copy_short(u64 *to, u32 ksize, const u64 __user *from)
+{
+	u32 i;
+
+	if (ksize > SHORT_ARG_BYTES || !user_read_access_begin(from, ksize))
+		return false;
+	for (i = 0; i < ksize / sizeof(*to); i++)
+		unsafe_get_user(to[i], &from[i], fault);
+	user_read_access_end();
+	return ((struct pagedkv_io_empty *)to)->size == ksize;
+
+fault:
+	user_read_access_end();
+	return false;
+}
+
+/*
+ * A caller's struct as it is known here: @ksize bytes, a multiple of 8, that
+ * begin with the size that the caller gives it.
+ */
+int pkv_arg_copy(void *to, u32 ksize, u32 min_size, const void __user *from)
+{
+	return copy_short(to, ksize, from) ? 0 : copy_any(to, ksize, min_size, from);
+}
+
+static __always_inline int run(const struct pkv_command *c, struct pkv_call *call)
+{
+	struct pagedkv_io_empty *head = call->arg;
+	int ret;
+
+	if (!copy_short(call->arg, c->size, call->uarg)) {
+		ret = copy_any(call->arg, c->size, c->min_size, call->uarg);
+		if (ret)
+			return ret;
+	}
 	if (head->flags & ~c->flags)
 		return -EOPNOTSUPP;
+	call->size = head->size;
+	call->ksize = c->size;
 	ret = c->run(call);
 	if (c->reply == PKV_REPLY_ALWAYS || (c->reply == PKV_REPLY_RESULT && ret >= 0))
 		if (pkv_reply(call))
@@ -88,34 +145,32 @@ static int run(const struct pkv_command *c, struct pkv_call *call)
 	return ret;
 }
 
+/* Kernels clear what is on the stack: that much only where it is needed. */
+static noinline_for_stack int run_long(const struct pkv_command *c, struct pkv_call *call)
+{
+	union any_arg arg;
+
+	if (WARN_ON_ONCE(c->size > sizeof(arg)))
+		return -ENOTTY;
+	call->arg = &arg;
+	return run(c, call);
+}
+
 long pkv_dispatch(struct file *file, const struct pkv_command *table, u32 nr, unsigned int cmd,
 		  unsigned long arg)
 {
-	struct pkv_call call = { .file = file, .uarg = (void __user *)arg };
+	u64 short_arg[SHORT_ARG_BYTES / sizeof(u64)];
+	struct pkv_call call = {
+		.file = file, .arg = short_arg, .uarg = (void __user *)arg,
+	};
 	const struct pkv_command *c;
-	union any_arg any;
-	int ret;
 
 	if (_IOC_NR(cmd) >= nr)
 		return -ENOTTY;
 	c = &table[array_index_nospec(_IOC_NR(cmd), nr)];
 	if (c->cmd != cmd)
 		return -ENOTTY;
-	if (WARN_ON_ONCE(c->size > sizeof(any)))
-		return -ENOTTY;
-	if (get_user(call.size, (u32 __user *)call.uarg))
-		return -EFAULT;
-	if (call.size < c->min_size)
-		return -EINVAL;
-	if (call.size > MAX_ARG_BYTES)
-		return -E2BIG;
-	ret = copy_struct_from_user(&any, c->size, call.uarg, call.size);
-	if (ret)
-		return ret;
-	call.arg = &any;
-	call.ksize = c->size;
-	any.info.size = call.size;
-	return run(c, &call);
+	return c->size > SHORT_ARG_BYTES ? run_long(c, &call) : run(c, &call);
 }
 
 int pkv_info(struct pkv_call *call)

@@ -175,7 +175,8 @@ enum {
 	[_IOC_NR(_cmd)] = {						\
 	.cmd = (_cmd),							\
 	.size = sizeof(struct _struct) +				\
-		BUILD_BUG_ON_ZERO(offsetof(struct _struct, flags) != 4),	\
+		BUILD_BUG_ON_ZERO(offsetof(struct _struct, flags) != 4) +	\
+		BUILD_BUG_ON_ZERO(sizeof(struct _struct) % 8),			\
 	.min_size = offsetofend(struct _struct, _last),			\
 	.flags = (_flags),						\
 	.reply = PKV_REPLY_ ## _reply,					\
@@ -186,6 +187,7 @@ enum {
 long pkv_dispatch(struct file *file, const struct pkv_command *table, u32 nr, unsigned int cmd,
 		  unsigned long arg);
 int pkv_reply(const struct pkv_call *call);
+int pkv_arg_copy(void *to, u32 ksize, u32 min_size, const void __user *from);
 int pkv_info(struct pkv_call *call);
 void *pkv_array_copy(u64 uptr, u32 nr, size_t size);
 

@@ -15,7 +15,9 @@
 
 #define CHUNK_COMMITS	256U
 #define CHUNK_MOVES	256U
-#define STACK_MOVES	8U
+/* A call with no more needs no memory; what is on the stack has to be cleared each time. */
+#define STACK_COMMITS	4U
+#define STACK_MOVES	4U
 
 static int check_commits(const struct pagedkv_io_commit *items, u32 nr)
 {
@@ -28,6 +30,23 @@ static int check_commits(const struct pagedkv_io_commit *items, u32 nr)
 			return -EINVAL;
 	}
 	return 0;
+}
+
+/* The call's commits, checked, to *@items: there is room for a few. */
+static int take_commits(const struct pagedkv_io_moves *io, struct pagedkv_io_commit **items)
+{
+	const void __user *from = u64_to_user_ptr(io->commits);
+	void *many;
+
+	if (io->nr_commits > STACK_COMMITS) {
+		many = pkv_array_copy(io->commits, io->nr_commits, sizeof(**items));
+		if (IS_ERR(many))
+			return PTR_ERR(many);
+		*items = many;
+	} else if (copy_from_user(*items, from, io->nr_commits * sizeof(**items))) {
+		return -EFAULT;
+	}
+	return check_commits(*items, io->nr_commits);
 }
 
 static int commit_one(struct pkv_kpool *pool, const struct pagedkv_io_commit *item)
@@ -45,79 +64,72 @@ static int commit_one(struct pkv_kpool *pool, const struct pagedkv_io_commit *it
 	return 0;
 }
 
-static u32 commit_all(struct pkv_kpool *pool, const struct pagedkv_io_commit *items, u32 nr)
-{
-	u32 i, chunk_end, nr_stale = 0;
-
-	for (i = 0; i < nr; cond_resched()) {
-		chunk_end = i + min(nr - i, CHUNK_COMMITS);
-		pkv_enter(pool);
-		for (; i < chunk_end; i++)
-			if (commit_one(pool, &items[i]))
-				nr_stale++;
-		pkv_leave(pool);
-	}
-	return nr_stale;
-}
-
-static int commit(struct pkv_client *client, struct pagedkv_io_moves *io)
-{
-	struct pagedkv_io_commit *items;
-	int ret;
-
-	items = pkv_array_copy(io->commits, io->nr_commits, sizeof(*items));
-	if (IS_ERR(items))
-		return PTR_ERR(items);
-	ret = check_commits(items, io->nr_commits);
-	if (!ret)
-		io->out_nr_stale = commit_all(client->pool, items, io->nr_commits);
-	kvfree(items);
-	return ret;
-}
-
-/* Fetch a chunk and tell it: the number, or -errno with nothing fetched. */
-static int fetch_chunk(struct pkv_client *client, struct pkv_move_desc __user *to,
-		       struct pkv_move_desc *buf, u32 max)
+/* Tell what was fetched: the number, or -EFAULT and it is planned anew. */
+static int tell(struct pkv_client *client, struct pkv_move_desc __user *to,
+		const struct pkv_move_desc *moves, u32 nr)
 {
 	struct pkv_kpool *pool = client->pool;
-	u32 i, n = 0;
+	u32 i;
 
+	for (i = 0; i < nr; i++)
+		trace_pagedkv_move_begin(pool->id, client->id, &moves[i]);
+	if (!copy_to_user(to, moves, nr * sizeof(*moves)))
+		return nr;
 	pkv_enter(pool);
-	client->raised = false;
-	if (!client->stopped)
-		n = pkv_moves_fetch(&pool->core, client->id, buf, max);
-	pkv_leave_fetched(pool);
-	for (i = 0; i < n; i++)
-		trace_pagedkv_move_begin(pool->id, client->id, &buf[i]);
-	if (!copy_to_user(to, buf, n * sizeof(*buf)))
-		return n;
-	pkv_enter(pool);
-	for (i = 0; i < n; i++)
-		pkv_move_requeue(&pool->core, buf[i].id);
+	for (i = 0; i < nr; i++)
+		pkv_move_requeue(&pool->core, moves[i].id);
 	pkv_leave(pool);
 	return -EFAULT;
 }
 
-static int fetch(struct pkv_client *client, struct pagedkv_io_moves *io)
+/* A call's commits, and room for what it fetches at a time. */
+struct round {
+	struct pagedkv_io_commit *commits;
+	struct pkv_move_desc *moves;
+	u32 nr_committed;
+	u32 cap_moves;
+};
+
+/* A chunk of commits and, once they are all done, of moves: the number fetched, or -errno. */
+static int run_round(struct pkv_client *client, struct pagedkv_io_moves *io, struct round *r)
 {
 	struct pkv_move_desc __user *to = u64_to_user_ptr(io->moves);
-	struct pkv_move_desc stack[STACK_MOVES], *buf = stack;
-	u32 cap = min(io->max_moves, CHUNK_MOVES);
+	struct pkv_kpool *pool = client->pool;
+	u32 first = r->nr_committed, n = 0;
+	u32 end = first + min(io->nr_commits - first, CHUNK_COMMITS);
+
+	pkv_enter(pool);
+	for (; r->nr_committed < end; r->nr_committed++)
+		if (commit_one(pool, &r->commits[r->nr_committed]))
+			io->out_nr_stale++;
+	if (end == io->nr_commits && io->max_moves) {
+		client->raised = false;
+		if (!client->stopped)
+			n = pkv_moves_fetch(&pool->core, client->id, r->moves,
+					    min(io->max_moves - io->out_nr_moves, r->cap_moves));
+	}
+	if (first < end)
+		pkv_leave(pool);
+	else
+		pkv_leave_fetched(pool);
+	return n ? tell(client, to + io->out_nr_moves, r->moves, n) : 0;
+}
+
+static int run_rounds(struct pkv_client *client, struct pagedkv_io_moves *io, struct round *r)
+{
+	bool more;
 	int n;
 
-	if (cap > STACK_MOVES) {
-		buf = kvmalloc_array(cap, sizeof(*buf), PKV_GFP_USER);
-		if (!buf)
-			return -ENOMEM;
-	}
 	do {
-		n = fetch_chunk(client, to + io->out_nr_moves, buf,
-				min(io->max_moves - io->out_nr_moves, cap));
-		if (n > 0)
-			io->out_nr_moves += n;
-	} while (n == cap && io->out_nr_moves < io->max_moves && !fatal_signal_pending(current));
-	if (buf != stack)
-		kvfree(buf);
+		n = run_round(client, io, r);
+		if (n < 0)
+			break;
+		io->out_nr_moves += n;
+		more = r->nr_committed < io->nr_commits ||
+		       (n && n == r->cap_moves && io->out_nr_moves < io->max_moves &&
+			!fatal_signal_pending(current));
+		cond_resched();
+	} while (more);
 	/* What was told before a bad address stays told. */
 	return n < 0 && !io->out_nr_moves ? n : 0;
 }
@@ -125,18 +137,33 @@ static int fetch(struct pkv_client *client, struct pagedkv_io_moves *io)
 /* Commit, then fetch what there is. */
 int pkv_moves_run(struct pkv_client *client, struct pagedkv_io_moves *io)
 {
-	int ret = 0;
+	struct pagedkv_io_commit few_commits[STACK_COMMITS];
+	struct pkv_move_desc few_moves[STACK_MOVES];
+	struct round r = {
+		.commits = few_commits,
+		.moves = few_moves,
+		.cap_moves = min(io->max_moves, CHUNK_MOVES),
+	};
+	int ret;
 
 	io->out_nr_stale = 0;
 	io->out_nr_moves = 0;
 	if (io->nr_commits > PAGEDKV_IO_MAX_ITEMS || io->max_moves > PAGEDKV_IO_MAX_ITEMS)
 		return -EINVAL;
-	if (io->nr_commits)
-		ret = commit(client, io);
-	if (!ret && io->max_moves)
-		ret = fetch(client, io);
+	ret = take_commits(io, &r.commits);
+	if (!ret && r.cap_moves > STACK_MOVES) {
+		r.moves = kvmalloc_array(r.cap_moves, sizeof(*r.moves), PKV_GFP_USER);
+		if (!r.moves)
+			ret = -ENOMEM;
+	}
+	if (!ret)
+		ret = run_rounds(client, io, &r);
 	if (!ret && io->max_moves && READ_ONCE(client->stopped) && !io->out_nr_moves)
 		ret = -ECANCELED;
+	if (r.commits != few_commits)
+		kvfree(r.commits);
+	if (r.moves != few_moves)
+		kvfree(r.moves);
 	return ret;
 }
 

@@ -44,16 +44,9 @@ static int run_moves(struct pkv_client *client, u64 arg, bool first)
 {
 	struct pagedkv_io_moves __user *uio = u64_to_user_ptr(arg);
 	struct pagedkv_io_moves io;
-	u32 size;
 	int ret;
 
-	if (get_user(size, &uio->size))
-		return -EFAULT;
-	if (size < sizeof(io))
-		return -EINVAL;
-	if (size > PAGE_SIZE)
-		return -E2BIG;
-	ret = copy_struct_from_user(&io, sizeof(io), uio, size);
+	ret = pkv_arg_copy(&io, sizeof(io), sizeof(io), uio);
 	if (ret)
 		return ret;
 	if (io.flags)
@@ -111,6 +104,8 @@ static bool park(struct pkv_waiter *w)
 	bool due;
 
 	pkv_enter(pool);
+	if (list_empty(&w->node))
+		list_add_tail(&w->node, &w->client->waiters);
 	due = is_due(w);
 	if (!due) {
 		w->is_parked = true;
@@ -295,6 +290,7 @@ static int submit(struct io_uring_cmd *cmd, unsigned int issue_flags, bool is_mo
 	w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
 	if (!w)
 		return -ENOMEM;
+	INIT_LIST_HEAD(&w->node);
 	w->client = client;
 	w->cmd = cmd;
 	w->files = current->files;
@@ -306,10 +302,7 @@ static int submit(struct io_uring_cmd *cmd, unsigned int issue_flags, bool is_mo
 		return ret;
 	}
 	*waiter_of(cmd) = w;
-	pkv_enter(client->pool);
-	list_add_tail(&w->node, &client->waiters);
-	mutex_unlock(&client->pool->lock);
-	/* From here on it ends by completion alone. */
+	/* From here on it ends by completion alone: a cancel before it is parked only marks it. */
 	pkv_uring_mark_cancelable(cmd, issue_flags);
 	if (!park(w))
 		io_uring_cmd_complete_in_task(cmd, run_in_task);

@@ -20,15 +20,17 @@ static bool anybody_traces(void)
 {
 	return trace_pagedkv_alloc_enabled() || trace_pagedkv_free_enabled() ||
 	       trace_pagedkv_fork_enabled() || trace_pagedkv_evict_enabled() ||
-	       trace_pagedkv_miss_enabled();
+	       trace_pagedkv_miss_enabled() || trace_pagedkv_hold_enabled();
 }
 
 void pkv_enter(struct pkv_kpool *pool)
 {
 	mutex_lock(&pool->lock);
 	pool->is_traced = anybody_traces();
-	if (pool->is_traced)
+	if (pool->is_traced) {
 		pool->seen = pool->core.counters;
+		pool->entered_ns = ktime_get_ns();
+	}
 }
 
 /* Pages that left a tier for a slower one, or were given up for room. */
@@ -61,6 +63,14 @@ static void trace_changes(const struct pkv_kpool *pool)
 		trace_pagedkv_miss(pool->id, misses);
 }
 
+/* After a look: nothing was planned, and nobody waits for it. */
+void pkv_leave_unchanged(struct pkv_kpool *pool)
+{
+	if (pool->is_traced)
+		trace_pagedkv_hold(pool->id, ktime_get_ns() - pool->entered_ns);
+	mutex_unlock(&pool->lock);
+}
+
 static void raise_eventfds(struct pkv_kpool *pool)
 {
 	struct pkv_client *client;
@@ -83,7 +93,7 @@ void pkv_leave(struct pkv_kpool *pool)
 #endif
 	if (pool->is_traced)
 		trace_changes(pool);
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	if (wq_has_sleeper(&pool->changed))
 		wake_up_interruptible_all(&pool->changed);
 }
@@ -93,7 +103,7 @@ void pkv_leave_fetched(struct pkv_kpool *pool)
 {
 	if (pool->core.nr_queued)
 		raise_eventfds(pool);
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 }
 
 /* ---------------------------------------------------------------- waiting */
@@ -148,7 +158,7 @@ static int wait_for(struct pkv_client *client, wait_fn done, u64 what, u64 deadl
 	for (;;) {
 		pkv_enter(pool);
 		ret = done(client, what);
-		mutex_unlock(&pool->lock);
+		pkv_leave_unchanged(pool);
 		if (ret != -EAGAIN)
 			break;
 		left = jiffies_until(deadline_ns);
@@ -173,7 +183,7 @@ int pkv_seq_try_wait(struct pkv_client *client, u64 seq)
 
 	pkv_enter(client->pool);
 	ret = seq_arrived(client, seq);
-	mutex_unlock(&client->pool->lock);
+	pkv_leave_unchanged(client->pool);
 	return ret;
 }
 
@@ -192,7 +202,7 @@ int pkv_moves_wait(struct pkv_call *call)
 
 	pkv_enter(client->pool);
 	nr_commits = client->pool->nr_commits;
-	mutex_unlock(&client->pool->lock);
+	pkv_leave_unchanged(client->pool);
 	return wait_for(client, move_ended, nr_commits, arg->deadline_ns);
 }
 
@@ -206,7 +216,7 @@ static __poll_t client_poll(struct file *file, poll_table *table)
 	pkv_enter(pool);
 	if (pool->core.nr_queued || client->stopped)
 		events = EPOLLIN | EPOLLRDNORM;
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return events;
 }
 

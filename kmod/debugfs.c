@@ -18,7 +18,7 @@ static int check_show(struct seq_file *m, void *v)
 
 	pkv_enter(pool);
 	ret = pkv_pool_check(&pool->core, &why);
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	if (ret && ret != -EUCLEAN)
 		return ret;
 	seq_printf(m, "%s\n", ret ? why : "ok");

@@ -73,7 +73,7 @@ static int enter(struct pkv_kpool *pool, struct pkv_foreign *f)
 		list_add_tail(&f->node, &pool->foreign);
 		pool->nr_foreign++;
 	}
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return ret;
 }
 
@@ -137,7 +137,7 @@ int pkv_ioctl_file_take(struct pkv_call *call)
 		file = get_file(f->file);
 		arg->out_bytes = f->bytes;
 	}
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	if (ret)
 		return ret;
 	arg->out_fd = -1;
@@ -165,7 +165,7 @@ int pkv_ioctl_file_drop(struct pkv_call *call)
 		list_del(&f->node);
 		pool->nr_foreign--;
 	}
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	if (!f)
 		return -ENOENT;
 	fput(f->file);
@@ -187,7 +187,7 @@ bool pkv_foreign_next(struct pkv_kpool *pool, u64 id, struct pkv_foreign *out)
 			break;
 		}
 	}
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return found;
 }
 

@@ -68,7 +68,7 @@ int pkv_ioctl_stats(struct pkv_call *call)
 	arg->out_nr_lost = c->nr_lost;
 	for (i = 0; i < PKV_NR_TIERS; i++)
 		tier_stats(&arg->out_tiers[i], &c->tiers[i]);
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return 0;
 }
 
@@ -101,7 +101,7 @@ static bool map_chunk(struct pkv_kpool *pool, u32 class_id, u32 *cursor,
 		if (c->pages[id].flags & PKV_PAGE_LIVE)
 			map_entry(&out[n++], &c->pages[id]);
 	more = id < c->fresh_page;
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	*cursor = id;
 	*nr = n;
 	return more;
@@ -152,7 +152,7 @@ int pkv_ioctl_check(struct pkv_call *call)
 		return -EPERM;
 	pkv_enter(client->pool);
 	ret = pkv_pool_check(&client->pool->core, &why);
-	mutex_unlock(&client->pool->lock);
+	pkv_leave_unchanged(client->pool);
 	memset(arg->out_why, 0, sizeof(arg->out_why));
 	strscpy((char *)arg->out_why, why, sizeof(arg->out_why));
 	return ret;

@@ -103,6 +103,7 @@ struct pkv_kpool {
 	struct mutex lock;	/* of all that follows */
 	struct pkv_pool core;
 	struct pkv_counters seen;	/* when the lock was taken, while traced */
+	u64 entered_ns;			/* and when that was */
 	bool is_traced;
 	u32 ceiling[PKV_MAX_CLASSES][PKV_NR_TIERS];
 	u64 nr_commits;
@@ -222,6 +223,7 @@ static inline u64 pkv_client_owner(const struct pkv_client *client)
 void pkv_enter(struct pkv_kpool *pool);
 void pkv_leave(struct pkv_kpool *pool);
 void pkv_leave_fetched(struct pkv_kpool *pool);
+void pkv_leave_unchanged(struct pkv_kpool *pool);
 int pkv_client_open(struct pkv_kpool *pool, struct file *opener, struct file **out);
 int pkv_seq_wait(struct pkv_call *call);
 int pkv_moves_wait(struct pkv_call *call);

@@ -170,7 +170,7 @@ static void add_pool(struct sums *s, struct pkv_kpool *pool)
 	}
 	add_counters(&s->counters, &pool->core.counters, sizeof(s->counters));
 	add_counters(&s->shrink, &pool->shrink, sizeof(s->shrink));
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 }
 
 static struct sums *sum_up(struct seq_file *m)
@@ -300,7 +300,7 @@ static u32 find_run(struct pkv_kpool *pool, struct run *r, u32 class_id, u32 id)
 	}
 	if (id >= c->fresh_page && !r->nr)
 		id = U32_MAX;
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return id;
 }
 
@@ -410,7 +410,7 @@ static void *seqs_at(struct seq_file *m, loff_t *pos)
 		if (found)
 			copy->seq = pool->core.seqs[i];
 		more = i < pool->core.fresh_seq;
-		mutex_unlock(&pool->lock);
+		pkv_leave_unchanged(pool);
 		cond_resched();
 	}
 	if (!found)
@@ -470,7 +470,7 @@ static int show_limits(struct seq_file *m, void *v)
 				   t->high, tier_states[t->state],
 				   pool->classes[i].page_tokens, pool->classes[i].page_bytes);
 		}
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return 0;
 }
 

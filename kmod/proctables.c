@@ -51,7 +51,7 @@ static bool find_run(struct pkv_kpool *pool, struct table_run *r, u64 *at)
 		}
 	}
 	more = r->nr || i < pool->core.fresh_seq;
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	*at = (u64)i << 32 | entry;
 	return more;
 }

@@ -62,7 +62,7 @@ int pkv_ioctl_match(struct pkv_call *call)
 	pkv_enter(pool);
 	arg->out_nr = pkv_prefix_match(&pool->core, arg->class_id, keys, arg->nr_keys,
 				       arg->out_per_tier);
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	kvfree(keys);
 	return 0;
 }
@@ -163,7 +163,7 @@ int pkv_ioctl_seq_state(struct pkv_call *call)
 
 	pkv_enter(pool);
 	ret = pkv_seq_state(&pool->core, arg->seq);
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return ret;
 }
 
@@ -176,7 +176,7 @@ int pkv_ioctl_seq_info(struct pkv_call *call)
 
 	pkv_enter(pool);
 	ret = pkv_seq_info(&pool->core, arg->seq, &info);
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	if (ret)
 		return ret;
 	arg->out_state = info.state;
@@ -211,7 +211,7 @@ int pkv_ioctl_seq_table(struct pkv_call *call)
 			break;
 		pkv_enter(pool);
 		n = pkv_seq_table(&pool->core, arg->seq, arg->first + arg->out_nr, slots, want);
-		mutex_unlock(&pool->lock);
+		pkv_leave_unchanged(pool);
 		if (n < 0)
 			return n;
 		if (copy_to_user(to + arg->out_nr, slots, n * sizeof(*slots)))

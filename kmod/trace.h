@@ -54,6 +54,21 @@ TRACE_EVENT(pagedkv_shrink,
 		  __entry->nr_wanted)
 );
 
+/* How long a call held the pool's lock. */
+TRACE_EVENT(pagedkv_hold,
+	TP_PROTO(u32 pool, u64 ns),
+	TP_ARGS(pool, ns),
+	TP_STRUCT__entry(
+		__field(u32, pool)
+		__field(u64, ns)
+	),
+	TP_fast_assign(
+		__entry->pool = pool;
+		__entry->ns = ns;
+	),
+	TP_printk("pool=%u ns=%llu", __entry->pool, __entry->ns)
+);
+
 TRACE_EVENT(pagedkv_move_begin,
 	TP_PROTO(u32 pool, u32 client, const struct pkv_move_desc *m),
 	TP_ARGS(pool, client, m),

@@ -112,7 +112,7 @@ static bool park(struct pkv_waiter *w)
 		pool->nr_parked++;
 		watch_parked(pool);
 	}
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	return !due;
 }
 
@@ -140,7 +140,7 @@ static void run(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	if (ret == -ECANCELED)
 		pkv_leave(w->client->pool);
 	else
-		mutex_unlock(&w->client->pool->lock);
+		pkv_leave_unchanged(w->client->pool);
 	/* Cancellation may look at @w until the command is done. */
 	pkv_uring_done(cmd, ret, issue_flags);
 	kfree(w);
@@ -214,7 +214,7 @@ static void cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		pool->nr_parked--;
 		list_del(&w->node);
 	}
-	mutex_unlock(&pool->lock);
+	pkv_leave_unchanged(pool);
 	if (!found)
 		return;
 	pkv_uring_done(cmd, -ECANCELED, issue_flags);

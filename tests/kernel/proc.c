@@ -306,7 +306,7 @@ TEST_F(proc, trace)
 		"pagedkv_alloc: pool=%u nr=50", "pagedkv_fork: pool=%u nr=1",
 		"pagedkv_miss: pool=%u nr=3", "pagedkv_free: pool=%u nr=",
 		"pagedkv_move_begin: pool=%u client=", "pagedkv_move_commit: pool=%u id=",
-		"pagedkv_evict: pool=%u nr=",
+		"pagedkv_evict: pool=%u nr=", "pagedkv_hold: pool=%u ns=",
 	};
 	struct pagedkv_io_key keys[3];
 	struct pagedkv_io_move moves[16];

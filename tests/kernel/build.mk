@@ -17,3 +17,7 @@ vm-tests += $(O)/tests/test_engine
 $(eval $(call program-at,vm/bench/bench_kernel,tests/kernel/bench_kernel.c,pagedkv,-lnettle -luring))
 cflags-tests/kernel/bench_kernel.c := -Ilibpagedkv/include
 vm-benches += $(O)/vm/bench/bench_kernel
+
+$(eval $(call program-at,vm/bench/bench_swap,tests/kernel/bench_swap.c,pagedkv_rt pagedkv,-lnettle $(rt-ldlibs)))
+cflags-tests/kernel/bench_swap.c := -Ilibpagedkv/include -iquote runtime
+vm-benches += $(O)/vm/bench/bench_swap

@@ -35,7 +35,7 @@ vm:
 	@O=$(O) tests/vm/shell $(VM_KERNEL)
 
 bench-kernel:
-	@O=$(O) tests/vm/bench $(VM_KERNEL)
+	@O=$(O) VM_KERNEL=$(VM_KERNEL) tests/bench/run tests/vm/bench
 
 # the lists as goals; made in the recipe, because they may grow after this
 vm-lists := vm-tests vm-tools vm-benches

@@ -58,6 +58,13 @@ for k in "${kernels[@]}"; do
 		silent "sparse is content with $name" printf %s "$out"
 	fi
 done
+# as README.md has an administrator do it, into a folder
+into=$tap_tmp/root
+check "installs" make -s -C "$module" KDIR="${kernels[-1]}" DESTDIR="$into" \
+	CONFIG_DEBUG_INFO_BTF_MODULES= modules_install
+check "installs the module" test -n "$(find "$into/lib/modules" -name 'pagedkv.ko*')"
+check "installs the rule for its group" test -e "$into/usr/lib/udev/rules.d/60-pagedkv.rules"
+check "README.md names this version" grep -q "dkms install pagedkv/$(cat VERSION)" README.md
 silent "kernels are told apart in compat.h alone" \
 	grep -rnE 'LINUX_VERSION_CODE|linux/version.h' kmod --include=*.[ch] --exclude=compat.h
 check "dkms.conf is of this version" grep -q "^PACKAGE_VERSION=\"$(cat VERSION)\"$" kmod/dkms.conf

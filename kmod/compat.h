@@ -15,7 +15,10 @@
 #include <linux/uaccess.h>
 #include <linux/version.h>
 
-#if __has_include("linux/folio_batch.h")
+/* sparse does not know __has_include */
+#if defined(__CHECKER__)
+#include <linux/pagevec.h>
+#elif __has_include("linux/folio_batch.h")
 #include <linux/folio_batch.h>
 #else
 #include <linux/pagevec.h>

@@ -37,7 +37,7 @@ static const struct pkv_opts list_options = {
 static const struct pkv_opts show_options = {
 	.command = "pool show",
 	.args = "POOL",
-	.about = "Show a pool: its owner, limits, tiers and sequences.\n\n",
+	.about = "Show a pool: its owner, limits, tiers, sequences and files.\n\n",
 	.table = table,
 	.nr = sizeof(table) / sizeof(table[0]),
 	.help = offsetof(struct pool_options, help),
@@ -255,6 +255,76 @@ static int sum_seqs(struct pkv_proc *proc, uint32_t pool, struct seq_sums *s)
 	return ret;
 }
 
+/* Files that a pool keeps, in its file's order. */
+struct kept_files {
+	uint32_t nr;
+	struct pkv_proc_file *list;
+};
+
+/* A module of before has no such file. The caller frees the list, whatever this returns. */
+static int read_files(struct pkv_proc *proc, uint32_t pool, struct kept_files *kept)
+{
+	struct pkv_proc_file file, *list;
+	struct pkv_procfile f;
+	int ret = pkv_proc_open_files(proc, pool, &f);
+
+	if (ret)
+		return pkv_proc_is_gone(ret) ? 0 : ret;
+	while ((ret = pkv_proc_next_file(&f, &file)) > 0) {
+		list = reallocarray(kept->list, kept->nr + 1, sizeof(*list));
+		if (!list) {
+			ret = pkvrt_why(f.why, sizeof(f.why), -ENOMEM, "no memory");
+			break;
+		}
+		kept->list = list;
+		list[kept->nr++] = file;
+	}
+	if (ret)
+		memcpy(proc->why, f.why, sizeof(proc->why));
+	pkv_procfile_exit(&f);
+	return ret;
+}
+
+static int show_files(const struct kept_files *kept)
+{
+	char bytes[PKV_HUMAN_LEN], owner[PKV_USER_LEN];
+	struct pkv_table t;
+	int ret;
+
+	if (!kept->nr)
+		return 0;
+	puts("\nfiles kept for the next server\n");
+	pkv_table_init(&t, "lrll");
+	pkv_table_cell(&t, "name");
+	pkv_table_cell(&t, "bytes");
+	pkv_table_cell(&t, "fingerprint");
+	pkv_table_cell(&t, "from");
+	for (uint32_t i = 0; i < kept->nr; i++) {
+		pkv_table_cell(&t, "%s", kept->list[i].name);
+		pkv_table_cell(&t, "%s", pkv_human_bytes(bytes, kept->list[i].bytes));
+		pkv_table_cell(&t, "%016" PRIx64, kept->list[i].fingerprint);
+		pkv_table_cell(&t, "%s", pkv_user_name(owner, kept->list[i].uid));
+	}
+	ret = pkv_table_print(&t, stdout, "  ");
+	pkv_table_exit(&t);
+	return ret;
+}
+
+static json_t *json_files(const struct kept_files *kept)
+{
+	json_t *files = json_array();
+	char fingerprint[20];
+
+	for (uint32_t i = 0; i < kept->nr; i++) {
+		snprintf(fingerprint, sizeof(fingerprint), "%016" PRIx64,
+			 kept->list[i].fingerprint);
+		json_array_append_new(files, json_pack("{s:s, s:I, s:s, s:I}",
+			"name", kept->list[i].name, "bytes", (json_int_t)kept->list[i].bytes,
+			"fingerprint", fingerprint, "uid", (json_int_t)kept->list[i].uid));
+	}
+	return files;
+}
+
 static int show_class(const struct pkv_proc_class *c, uint32_t i)
 {
 	static const char *const heading[] = {
@@ -294,7 +364,7 @@ static int show_class(const struct pkv_proc_class *c, uint32_t i)
 }
 
 static int show_text(const struct pkv_proc_pool *p, const struct pkv_proc_limits *l,
-		     const struct seq_sums *s)
+		     const struct seq_sums *s, const struct kept_files *kept)
 {
 	char owner[PKV_USER_LEN], group[PKV_USER_LEN];
 	int ret = 0;
@@ -314,11 +384,13 @@ static int show_text(const struct pkv_proc_pool *p, const struct pkv_proc_limits
 	putchar('\n');
 	for (uint32_t i = 0; !ret && i < l->nr_classes; i++)
 		ret = show_class(&l->classes[i], i);
+	if (!ret)
+		ret = show_files(kept);
 	return ret ? fail(&show_options, "no memory") : 0;
 }
 
 static int show_json(const struct pkv_proc_pool *p, const struct pkv_proc_limits *l,
-		     const struct seq_sums *s)
+		     const struct seq_sums *s, const struct kept_files *kept)
 {
 	json_t *obj = json_pool(p), *states = json_object();
 
@@ -329,12 +401,14 @@ static int show_json(const struct pkv_proc_pool *p, const struct pkv_proc_limits
 	json_object_set_new(obj, "sequences_pinned", pkv_json_number(s->nr_pinned));
 	json_object_set_new(obj, "sequences_by_state", states);
 	json_object_set_new(obj, "geometry", json_classes(l));
+	json_object_set_new(obj, "files", json_files(kept));
 	return pkv_print_object("pool show", obj, JSON_INDENT(2));
 }
 
 static int show_main(int argc, char **argv)
 {
 	struct pool_options o = { 0 };
+	struct kept_files kept = { 0 };
 	struct pkv_proc_limits l;
 	struct pkv_proc_pool p;
 	struct pkv_proc proc;
@@ -346,10 +420,11 @@ static int show_main(int argc, char **argv)
 	if (pkv_proc_open(&proc))
 		return fail(&show_options, proc.why);
 	if (pkv_proc_find(&proc, argv[first], &p) || pkv_proc_limits(&proc, p.id, &l) ||
-	    sum_seqs(&proc, p.id, &s))
+	    sum_seqs(&proc, p.id, &s) || read_files(&proc, p.id, &kept))
 		status = fail(&show_options, proc.why);
 	else
-		status = o.json ? show_json(&p, &l, &s) : show_text(&p, &l, &s);
+		status = o.json ? show_json(&p, &l, &s, &kept) : show_text(&p, &l, &s, &kept);
+	free(kept.list);
 	pkv_proc_close(&proc);
 	return status;
 }

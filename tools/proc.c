@@ -191,3 +191,8 @@ int pkv_proc_open_tables(struct pkv_proc *p, uint32_t pool, struct pkv_procfile 
 {
 	return open_lines(p, pool, "tables", f, pkv_parse_tables_heading);
 }
+
+int pkv_proc_open_files(struct pkv_proc *p, uint32_t pool, struct pkv_procfile *f)
+{
+	return open_lines(p, pool, "files", f, pkv_parse_files_heading);
+}

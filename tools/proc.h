@@ -93,6 +93,13 @@ struct pkv_proc_seq {
 	const char *state_name;		/* good until the next one */
 };
 
+/* A file that a pool keeps for the next server. */
+struct pkv_proc_file {
+	char name[PKV_PROC_NAME];
+	uint64_t bytes, fingerprint;
+	uint32_t uid;			/* who gave it */
+};
+
 extern const char *const pkv_page_state_names[PKV_NR_PAGE_STATES];
 
 /* Pages of a sequence with numbers in a row. */
@@ -129,6 +136,9 @@ int pkv_proc_next_seq(struct pkv_procfile *f, struct pkv_proc_seq *out);
 int pkv_proc_open_tables(struct pkv_proc *p, uint32_t pool, struct pkv_procfile *f);
 int pkv_proc_next_extent(struct pkv_procfile *f, struct pkv_proc_extent *out);
 
+int pkv_proc_open_files(struct pkv_proc *p, uint32_t pool, struct pkv_procfile *f);
+int pkv_proc_next_file(struct pkv_procfile *f, struct pkv_proc_file *out);
+
 /* What is wrong was the pool's end: it was there a moment ago. */
 bool pkv_proc_is_gone(int err);
 
@@ -145,6 +155,7 @@ bool pkv_parse_handle(const char *text, uint32_t *index, uint32_t *generation);
 int pkv_parse_maps_heading(struct pkv_procfile *f);
 int pkv_parse_seqs_heading(struct pkv_procfile *f);
 int pkv_parse_tables_heading(struct pkv_procfile *f);
+int pkv_parse_files_heading(struct pkv_procfile *f);
 
 /* uint64_t products and sums that stay at the top instead of beginning anew. */
 static inline uint64_t pkv_mul(uint64_t a, uint64_t b)

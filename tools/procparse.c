@@ -350,3 +350,28 @@ int pkv_proc_next_extent(struct pkv_procfile *f, struct pkv_proc_extent *out)
 		pkv_procfile_refuse(f, "has no pages");
 	return f->err ? f->err : 1;
 }
+
+enum { FILE_NAME, FILE_BYTES, FILE_FINGERPRINT, FILE_UID, NR_FILE_COLUMNS };
+
+static const char *const file_columns[NR_FILE_COLUMNS] = {
+	"name", "bytes", "fingerprint", "uid",
+};
+
+int pkv_parse_files_heading(struct pkv_procfile *f)
+{
+	return pkv_procfile_heading(f, file_columns, NR_FILE_COLUMNS, NR_FILE_COLUMNS);
+}
+
+int pkv_proc_next_file(struct pkv_procfile *f, struct pkv_proc_file *out)
+{
+	int ret = pkv_procfile_next(f);
+
+	if (ret <= 0)
+		return ret;
+	memset(out, 0, sizeof(*out));
+	copy_text(out->name, sizeof(out->name), f, FILE_NAME);
+	out->bytes = pkv_procfile_number(f, FILE_BYTES, PKV_PROC_MAX);
+	out->fingerprint = pkv_procfile_hex(f, FILE_FINGERPRINT);
+	out->uid = number32(f, FILE_UID);
+	return f->err ? f->err : 1;
+}

@@ -121,11 +121,24 @@ static int try_tables(struct pkv_procfile *f)
 	return ret;
 }
 
+static int try_files(struct pkv_procfile *f)
+{
+	struct pkv_proc_file file;
+	int ret = pkv_parse_files_heading(f);
+
+	while (!ret && (ret = pkv_proc_next_file(f, &file)) > 0) {
+		ret = 0;
+		if (strlen(file.name) >= PKV_PROC_NAME)
+			abort();
+	}
+	return ret;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static int (*const files[])(struct pkv_procfile *f) = {
 		try_pools, try_limits, try_tiers, try_counters, try_maps, try_seqs,
-		try_tables,
+		try_tables, try_files,
 	};
 	struct pkv_procfile f;
 	FILE *in;

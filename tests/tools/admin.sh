@@ -54,6 +54,8 @@ says "pool in JSON" '^ "name": null' pool --json
 says "pool show by name" '^ fingerprint 00000000deadbeef$' pool show llama
 says "pool show by id" '^ sequences 3, 21908 tokens: 2 running, 1 cold, 1 pinned$' pool show 3
 says "pool show: limits" '^ disk 4096 0 0 % 2048 4096 0 0 128\.0 MiB readonly$' pool show llama
+says "pool show: files" '^ kv\.0 64\.0 GiB 00000000deadbeef 1001$' pool show llama
+says "pool show: files in JSON" '^ "bytes": 68719476736' pool show llama --json
 says "pool show: a second class" '^class 1: pages of 8 tokens$' pool show 4
 says "pool show in JSON" '^ "page_bytes": 32768' pool show llama --json
 says "map: runs" '^ ?0 1032-1071 1032-1071 0-39 - 0 cached yes$' map llama
@@ -170,6 +172,9 @@ broken 3/tables "has no pages" map llama --seq 0.1 <<<"sequence class entries pa
 broken 3/sequences "which is not a sequence" pool show llama <<<"$(head -n 1 "$fixture/3/sequences")
 x 7 0 running 16000 1000 1 0"
 
+broken 3/files "'x', which is not a number" pool show llama <<<"$(head -n 1 "$fixture/3/files")
+kv.0 x 0 0"
+
 # what is odd and yet good
 odd()
 {
@@ -187,6 +192,9 @@ says "and in a picture" '40 other$' map llama --grid
 odd
 sed -i 's/ page_tokens.*//; s/ [0-9]* [0-9]*$//' "$tap_tmp/proc/3/limits"
 says "limits of an earlier module" '^class 0$' pool show llama
+odd
+rm "$tap_tmp/proc/3/files"
+says "a module that keeps no files" '^class 0: ' pool show llama
 odd
 rm -r "$tap_tmp/proc/3"
 says "a pool that goes meanwhile" '^pools 1 ' status

@@ -5,7 +5,7 @@
 #   make            libraries, tools
 #   make run        set up, build, run the main job (ARGS=... are passed on)
 #   make check      set up, build, run every test; last line "N passed, N failed"
-#   make check-kernel        the module in guests with Debian's kernels
+#   make check-kernel        of these, the module in guests with Debian's kernels
 #   make check-kernel-debug  the same in a kernel with KASAN, lockdep, kmemleak, UBSAN
 #   make soak-kernel         many threads at once for SOAK_SECONDS, in the same guests
 #   make vm         a shell in such a guest; VM_KERNEL=6.1 or 6.12
@@ -72,6 +72,9 @@ tests-sh-san :=
 vm-tests    :=
 vm-tools    :=
 vm-benches  :=
+# scripts that boot guests, and how many at once
+vm-checks   :=
+vm-jobs     := 1
 fuzzers     :=
 replays     :=
 benches     :=
@@ -184,8 +187,8 @@ run: all
 	@$(O)/bin/pagedkv run --report $(O)/report.svg $(ARGS)
 	@echo "picture: $(O)/report.svg"
 
-# The suite, then the same under the sanitizers; one count at the end. SETUP=none
-# leaves the packages alone.
+# The suite, then the same under the sanitizers, then the module in guests; one count at the end.
+# SETUP=none leaves the packages alone.
 O_SAN  := $(O)/address-undefined
 O_TSAN := $(O)/thread
 check:
@@ -195,7 +198,8 @@ check:
 	@tests/run \
 		O=$(O) $(tests-c) $(tests-sh) \
 		O=$(O_SAN) $(tests-c:$(O)/%=$(O_SAN)/%) $(replays:$(O)/%=$(O_SAN)/%) $(tests-sh-san) \
-		O=$(O_TSAN) $(addprefix $(O_TSAN)/tests/,$(tests-tsan))
+		O=$(O_TSAN) $(addprefix $(O_TSAN)/tests/,$(tests-tsan)) \
+		O=$(O) JOBS=$(vm-jobs) $(vm-checks)
 
 tests: $(tests-c)
 tests-tsan: $(addprefix $(O)/tests/,$(tests-tsan))

@@ -109,8 +109,9 @@ static int create_file(struct pkv_host *host, u32 node)
 		return PTR_ERR(mnt);
 	file = shmem_file_setup_with_mnt(mnt, "pagedkv", PAGE_ALIGN(host->bytes),
 					 PKV_NO_VMA_FLAGS);
+	/* That is what a tmpfs without memory for an inode says. */
 	if (IS_ERR(file))
-		return PTR_ERR(file);
+		return PTR_ERR(file) == -ENOSPC ? -ENOMEM : PTR_ERR(file);
 	SHMEM_I(file_inode(file))->seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW |
 					   F_SEAL_FUTURE_WRITE;
 	mapping_set_unevictable(file->f_mapping);

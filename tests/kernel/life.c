@@ -524,7 +524,7 @@ static void churn(void *arg)
 }
 
 /* Clients that are executors too, killed anywhere. */
-TEST_F_TIMEOUT(life, killed_many_times, 100)
+TEST_F_TIMEOUT(life, killed_many_times, 600)
 {
 	struct pagedkv_io_move moves[64];
 	unsigned int deaths = 1000, status;

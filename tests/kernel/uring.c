@@ -534,7 +534,7 @@ TEST_F(uring, killed_while_parked)
 }
 
 /* Executors die at any point of their rounds while a client makes work for them. */
-TEST_F_TIMEOUT(uring, killed_many_times, 200)
+TEST_F_TIMEOUT(uring, killed_many_times, 600)
 {
 	struct pagedkv_io_move moves[64];
 	uint64_t seq[2];

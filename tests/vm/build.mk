@@ -23,8 +23,10 @@ vm-jobs := $(shell n=$$(nproc); echo $$((n < 6 ? 1 : 2)))
 check-kernel:
 	@tests/run O=$(O) VM_NEEDED=1 JOBS=$(vm-jobs) $(vm-checks)
 
+# FUZZ_SECONDS on the command line changes it
+check-kernel-debug: FUZZ_SECONDS = 600
 check-kernel-debug:
-	@tests/run O=$(O) VM_NEEDED=1 tests/vm/kernel-debug.sh
+	@tests/run O=$(O) VM_NEEDED=1 FUZZ_SECONDS=$(FUZZ_SECONDS) tests/vm/kernel-debug.sh
 
 # everything at once, for longer than a check can wait
 soak-kernel:

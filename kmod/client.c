@@ -269,6 +269,21 @@ put_pool:
 	return ret;
 }
 
+/*
+ * The device's memory went with the last client, unless the pool keeps a file
+ * that may be it: the next one must not find pages there.
+ */
+static void forget_device(struct pkv_kpool *pool)
+{
+	u32 i;
+
+	if (pool->nr_clients || pool->nr_foreign || !(pool->flags & PAGEDKV_IO_POOL_PERSIST))
+		return;
+	for (i = 0; i < pool->core.nr_classes; i++)
+		WARN_ON_ONCE(pkv_pool_set_tier_state(&pool->core, i, PKV_DEVICE,
+						     PKV_TIER_OFFLINE));
+}
+
 /* The last descriptor of a client is gone, whatever the cause: so is all that was its own. */
 static int client_release(struct inode *inode, struct file *file)
 {
@@ -280,6 +295,7 @@ static int client_release(struct inode *inode, struct file *file)
 	pool->nr_clients--;
 	pkv_seqs_free_owner(&pool->core, pkv_client_owner(client));
 	pkv_moves_requeue(&pool->core, client->id);
+	forget_device(pool);
 	pkv_leave(pool);
 	if (client->eventfd)
 		eventfd_ctx_put(client->eventfd);

@@ -321,7 +321,9 @@ int pkv_pool_set_limit(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 
  * pkv_pool_set_tier_state() - a tier's health changed
  *
  * OFFLINE gives up every copy in @tier; a page whose only copy it was is LOST.
- * Return: 0, -EINVAL (the device tier can't go).
+ * The device tier knows OFFLINE alone, and stays online: what its slots held is
+ * gone, because their memory is another one.
+ * Return: 0, -EINVAL, -EBUSY (a sequence runs on the device).
  */
 int pkv_pool_set_tier_state(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 state);
 

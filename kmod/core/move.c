@@ -678,7 +678,8 @@ void pkv_moves_drop_owner(struct pkv_pool *pool, u64 owner)
 /*
  * A tier may not be written any more (READONLY) or is gone (OFFLINE): end the
  * queued moves that need it, and give up its copies. A fetched move ends by
- * itself: what it brings away from the tier is still good.
+ * itself: what it brings away from the tier is still good, but from a device
+ * whose memory is another one.
  */
 void pkv_moves_quit_tier(struct pkv_class *c, u32 tier, u32 state)
 {
@@ -697,8 +698,11 @@ void pkv_moves_quit_tier(struct pkv_class *c, u32 tier, u32 state)
 		    (m->dst_tier == tier || (gone && m->src_tier == tier))) {
 			dequeue(pool, m);
 			end(c, m, false, gone && m->src_tier == tier);
-		} else if (m && gone && m->dst_tier == tier) {
-			/* Written to what is gone, whatever is there by its commit. */
+		} else if (m && gone && (m->dst_tier == tier || tier == PKV_DEVICE)) {
+			/*
+			 * Written to what is gone, whatever is there by its commit; or
+			 * read from what has come.
+			 */
 			m->dirty = 1;
 		}
 		if (!gone || !(p->flags & PKV_PAGE_LIVE) || p->slot[tier] == PKV_NONE)

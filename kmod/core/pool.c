@@ -124,15 +124,28 @@ int pkv_pool_set_limit(struct pkv_pool *pool, u32 class_id, u32 tier, u32 limit)
 	return 0;
 }
 
+/* The device can't be without memory: it has other memory now. */
+static int forget_device(struct pkv_class *c)
+{
+	u32 id;
+
+	for (id = 0; id < c->fresh_page; id++)
+		if ((c->pages[id].flags & PKV_PAGE_LIVE) && c->pages[id].holds)
+			return -EBUSY;
+	pkv_moves_quit_tier(c, PKV_DEVICE, PKV_TIER_OFFLINE);
+	return 0;
+}
+
 int pkv_pool_set_tier_state(struct pkv_pool *pool, u32 class_id, u32 tier, u32 state)
 {
 	struct pkv_class *c;
 
 	lockdep_assert_held(pool->lock);
-	if (class_id >= pool->nr_classes || tier == PKV_DEVICE || tier >= PKV_NR_TIERS ||
-	    state > PKV_TIER_OFFLINE)
+	if (class_id >= pool->nr_classes || tier >= PKV_NR_TIERS || state > PKV_TIER_OFFLINE)
 		return -EINVAL;
 	c = &pool->classes[class_id];
+	if (tier == PKV_DEVICE)
+		return state == PKV_TIER_OFFLINE ? forget_device(c) : -EINVAL;
 	c->tiers[tier].state = state;
 	if (state != PKV_TIER_ONLINE)
 		pkv_moves_quit_tier(c, tier, state);

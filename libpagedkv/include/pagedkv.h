@@ -159,6 +159,11 @@ enum pagedkv_tier_state {
 	PAGEDKV_TIER_READONLY,	/* a failing disk: read, but nothing is written any more */
 	PAGEDKV_TIER_OFFLINE,	/* its copies are gone; pages only there are lost */
 };
+/**
+ * A tier's health has changed. The device knows OFFLINE alone, and stays
+ * online: its memory is another one, as after a restart that did not find the
+ * old one. -EINVAL, -EBUSY (a sequence runs on the device), -EACCES.
+ */
 int pagedkv_tier_set_state(struct pagedkv_pool *pool, uint32_t class_id, uint32_t tier,
 			   uint32_t state);
 

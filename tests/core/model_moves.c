@@ -257,6 +257,17 @@ static void wipe_tier(struct model *m, uint32_t class_id, uint32_t tier)
 	}
 }
 
+/* Does a sequence run in the class, or a copy? */
+static bool is_held(const struct model *m, uint32_t class_id)
+{
+	const struct pkv_class *c = &m->pool.classes[class_id];
+
+	for (uint32_t id = 0; id < c->fresh_page; id++)
+		if (c->pages[id].flags & PKV_PAGE_LIVE && c->pages[id].holds)
+			return true;
+	return false;
+}
+
 void model_op_tier_state(struct model *m)
 {
 	uint32_t class_id = model_pick(m, m->pool.nr_classes + 1);
@@ -267,16 +278,17 @@ void model_op_tier_state(struct model *m)
 	uint64_t before = model_digest(m);
 	bool valid = class_id < m->pool.nr_classes && tier < PKV_NR_TIERS &&
 		     state <= PKV_TIER_OFFLINE &&
-		     tier != PKV_DEVICE;
+		     (tier != PKV_DEVICE || state == PKV_TIER_OFFLINE);
+	int want = !valid ? -EINVAL :
+		   tier == PKV_DEVICE && is_held(m, class_id) ? -EBUSY : 0;
 	int err;
 
-	if (valid && state == PKV_TIER_OFFLINE)
+	if (!want && state == PKV_TIER_OFFLINE)
 		wipe_tier(m, class_id, tier);
 	err = pkv_pool_set_tier_state(&m->pool, class_id, tier, state);
 	model_trace(m, "class %u tier %u state %u: %d", class_id, tier, state, err);
-	EXPECT(m, err == (valid ? 0 : -EINVAL), "class %u tier %u state %u: %d", class_id, tier,
-	       state, err);
-	EXPECT(m, valid || model_digest(m) == before, "a refused state changed something");
+	EXPECT(m, err == want, "class %u tier %u state %u: %d", class_id, tier, state, err);
+	EXPECT(m, !want || model_digest(m) == before, "a refused state changed something");
 }
 
 void model_op_hostile_commit(struct model *m)

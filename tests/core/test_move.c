@@ -376,9 +376,38 @@ static void test_offline_tier(void **state)
 	assert_int_equal(pkv_seq_load(&r.pool, seq), -EIO);
 	assert_int_equal(pkv_seq_state(&r.pool, seq), PKV_SEQ_BROKEN);
 	rig_free(&r, seq);
-	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_DEVICE, PKV_TIER_OFFLINE),
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_DEVICE, PKV_TIER_READONLY),
 			 -EINVAL);
 	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_HOST, 3), -EINVAL);
+	rig_exit(&r);
+}
+
+/* The device's memory is another one: what was there is in no match, and in no move either. */
+static void test_other_device(void **state)
+{
+	struct pkv_key key = rig_key(1, 0);
+	struct pkv_move_desc d;
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	rig_init(&r, 2, 2, 0);
+	seq = rig_published(&r, 1, 1);
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_DEVICE, PKV_TIER_OFFLINE),
+			 -EBUSY);
+	assert_int_equal(pkv_prefix_match(&r.pool, 0, &key, 1, NULL), 1);
+	rig_free(&r, seq);
+	seq = rig_seq(&r, 0);
+	assert_int_equal(rig_op(&r, seq, PKV_OP_APPEND, 8), -EAGAIN);
+	assert_int_equal(pkv_moves_fetch(&r.pool, 1, &d, 1), 1);
+	assert_int_equal(pkv_pool_set_tier_state(&r.pool, 0, PKV_DEVICE, PKV_TIER_OFFLINE), 0);
+	rig_check(&r);
+	/* It was read from what is there now. */
+	rig_commit(&r, &d, 0, false);
+	rig_check(&r);
+	assert_int_equal(pkv_prefix_match(&r.pool, 0, &key, 1, NULL), 0);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 2);
+	assert_int_equal(rig_op(&r, seq, PKV_OP_APPEND, 8), 0);
 	rig_exit(&r);
 }
 
@@ -625,6 +654,7 @@ int main(void)
 		cmocka_unit_test(test_failed_copy_breaks_writer),
 		cmocka_unit_test(test_bad_source_of_held_page),
 		cmocka_unit_test(test_offline_tier),
+		cmocka_unit_test(test_other_device),
 		cmocka_unit_test(test_tier_goes_and_comes_back),
 		cmocka_unit_test(test_executor_dies_after_tier_came_back),
 		cmocka_unit_test(test_slot_is_reused_under_a_load),

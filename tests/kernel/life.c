@@ -144,6 +144,16 @@ TEST_F(life, killed_executor)
 	munmap(shared, 4096);
 }
 
+/* A pool of pages on the device, which somebody may find again. */
+static int keep_device(int pool)
+{
+	int fd = memfd_create("device", MFD_CLOEXEC), ret;
+
+	ret = keep_file(pool, "device", fd, 0, 0);
+	close(fd);
+	return ret;
+}
+
 static void name_and_die(int to_parent, void *arg)
 {
 	struct pagedkv_io_key keys[NR_KEYS];
@@ -155,7 +165,8 @@ static void name_and_die(int to_parent, void *arg)
 	make_keys(keys, NR_KEYS, 5);
 	if (host)
 		strcpy(host, "still here");
-	tell_parent(to_parent, host && !create_seq(pool, NULL, 0, &seq, NULL) &&
+	tell_parent(to_parent, host && (strcmp(arg, "stays") || !keep_device(pool)) &&
+		    !create_seq(pool, NULL, 0, &seq, NULL) &&
 	    !append(pool, seq, NR_KEYS * PAGE_TOKENS) &&
 	    publish(pool, seq, keys, NR_KEYS) == (int)NR_KEYS);
 }
@@ -187,6 +198,34 @@ TEST_F(life, named_pool_stays)
 	pool = create_pool(self->dev, "stays", 16, 16);
 	ASSERT_GE(pool, 0);
 	EXPECT_EQ(0, destroy_pool(self->dev, "stays"));
+	close(pool);
+}
+
+/* Nobody keeps the device's memory: its pages are not what they were. */
+TEST_F(life, device_goes)
+{
+	struct pagedkv_io_tier_state t = { .size = sizeof(t), .state = 2 };
+	struct pagedkv_io_key keys[NR_KEYS];
+	uint32_t hits;
+	uint64_t seq;
+	int pool;
+
+	make_keys(keys, NR_KEYS, 5);
+	ASSERT_EQ(0, kill_at(name_and_die, "goes"));
+	pool = open_pool(self->dev, "goes", 0);
+	ASSERT_GE(pool, 0);
+	EXPECT_EQ(0, create_seq(pool, keys, NR_KEYS, &seq, &hits));
+	EXPECT_EQ(0U, hits);
+	EXPECT_EQ(0, append(pool, seq, NR_KEYS * PAGE_TOKENS));
+	EXPECT_EQ((int)NR_KEYS, publish(pool, seq, keys, NR_KEYS));
+	/* Or it was kept, and the server can't map it. */
+	EXPECT_EQ(-EBUSY, call(pool, PAGEDKV_CMD_TIER_STATE, &t));
+	EXPECT_EQ(0, one_op(pool, seq, PAGEDKV_IO_OP_FREE, 0, NULL));
+	EXPECT_EQ(0, call(pool, PAGEDKV_CMD_TIER_STATE, &t));
+	EXPECT_EQ(0, create_seq(pool, keys, NR_KEYS, &seq, &hits));
+	EXPECT_EQ(0U, hits);
+	EXPECT_EQ(0, check_pool(pool));
+	EXPECT_EQ(0, destroy_pool(self->dev, "goes"));
 	close(pool);
 }
 

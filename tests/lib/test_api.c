@@ -325,7 +325,10 @@ static void test_limits_and_tiers(void **state)
 						PAGEDKV_TIER_READONLY), 0);
 	assert_int_equal(server_stats(s).tiers[PAGEDKV_DISK].state, PAGEDKV_TIER_READONLY);
 	assert_int_equal(pagedkv_tier_set_state(s->pool, 0, PAGEDKV_DEVICE,
-						PAGEDKV_TIER_OFFLINE), -EINVAL);
+						PAGEDKV_TIER_READONLY), -EINVAL);
+	assert_int_equal(pagedkv_tier_set_state(s->pool, 0, PAGEDKV_DEVICE,
+						PAGEDKV_TIER_OFFLINE), 0);
+	assert_int_equal(server_stats(s).tiers[PAGEDKV_DEVICE].state, PAGEDKV_TIER_ONLINE);
 	assert_int_equal(pagedkv_tier_set_state(s->pool, 0, PAGEDKV_DISK, 3), -EINVAL);
 	assert_int_equal(pagedkv_tier_set_state(s->pool, 7, PAGEDKV_DISK, 0), -EINVAL);
 	assert_int_equal(pagedkv_tier_set_state(NULL, 0, PAGEDKV_DISK, 0), -EINVAL);

@@ -252,7 +252,9 @@ struct pagedkv_io_set_limit {
 
 /*
  * PAGEDKV_CMD_TIER_STATE: 0 online, 1 read-only, 2 offline: its copies are
- * gone. The pool's owner, or CAP_SYS_ADMIN. EPERM, EINVAL (the device).
+ * gone. The device knows 2 alone, and stays online: its memory is another one.
+ * The pool's owner, or CAP_SYS_ADMIN. EPERM, EINVAL, EBUSY (a sequence runs on
+ * the device).
  */
 struct pagedkv_io_tier_state {
 	__u32 size;

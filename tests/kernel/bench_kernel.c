@@ -3,12 +3,12 @@
  * What a call of the module costs, beside what it is measured against. The two
  * take turns, because machines change their speed; figures are medians.
  */
-#include <liburing.h>
 #include <signal.h>
 #include <sys/syscall.h>
 
 #include "kit.h"
 #include "pagedkv.h"
+#include "ring.h"
 
 #define NR_SEQS		1024U
 #define NR_TURNS	9
@@ -173,15 +173,9 @@ static void bench_step(void)
 static void submit_moves(struct io_uring *ring, struct pagedkv_io_moves *io)
 {
 	struct pagedkv_uring_cmd cmd = { .arg = user_ptr(io) };
-	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
 
-	if (!sqe)
-		die("sqe", 0);
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->flags = IOSQE_FIXED_FILE;
-	sqe->cmd_op = PAGEDKV_URING_MOVES;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	/* The ring's first file. */
+	prep_command(ring, 0, PAGEDKV_URING_MOVES, &cmd)->flags = IOSQE_FIXED_FILE;
 }
 
 /* Commits what it has and waits for more, in one call a round. */

@@ -4,12 +4,12 @@
  * second and so on until a call is over before its turn comes: it fails with
  * ENOMEM and has changed nothing, or does without; then it works.
  */
-#include <liburing.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 
 #include "../kselftest_harness.h"
 #include "kit.h"
+#include "ring.h"
 
 #define NAME	"faults"
 #define MANY	3000U	/* device slots */
@@ -526,15 +526,8 @@ static void open_ring(struct state *s)
 static int submit(struct state *s, uint32_t op, uint64_t arg)
 {
 	struct pagedkv_uring_cmd cmd = { .arg = arg };
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&s->ring);
 
-	if (!sqe)
-		abort();
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = s->pool;
-	sqe->cmd_op = op;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	prep_command(&s->ring, s->pool, op, &cmd);
 	return io_uring_submit(&s->ring) == 1 ? 0 : -ENOMEM;
 }
 

@@ -3,9 +3,9 @@
 #ifndef PAGEDKV_THREADS_H
 #define PAGEDKV_THREADS_H
 
-#include <liburing.h>
 
 #include "kit.h"
+#include "ring.h"
 
 #define PAGE_BYTES	4096U
 #define MAX_POOLS	3U

@@ -152,17 +152,10 @@ static int wait_by_ring(struct client *c, struct seq *s)
 {
 	struct pagedkv_uring_cmd cmd = { .arg = s->handle };
 	struct __kernel_timespec limit = { .tv_sec = GIVE_UP_NS / 1000000000 };
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&c->ring);
 	struct io_uring_cqe *cqe;
 	int ret;
 
-	if (!sqe)
-		abort();
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = c->fd;
-	sqe->cmd_op = PAGEDKV_URING_SEQ_WAIT;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	prep_command(&c->ring, c->fd, PAGEDKV_URING_SEQ_WAIT, &cmd);
 	io_uring_submit(&c->ring);
 	do {
 		ret = io_uring_wait_cqe_timeout(&c->ring, &cqe, &limit);

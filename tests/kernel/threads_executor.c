@@ -93,17 +93,10 @@ static int round_by_ring(struct executor *e)
 	struct pollfd p[2] = { { .fd = e->ring.ring_fd, .events = POLLIN },
 			       { .fd = stop_pipe[0] } };
 	struct pagedkv_io_empty quiesce = { .size = sizeof(quiesce) };
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&e->ring);
 	struct io_uring_cqe *cqe;
 	int ret;
 
-	if (!sqe)
-		abort();
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = e->fd;
-	sqe->cmd_op = PAGEDKV_URING_MOVES;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	prep_command(&e->ring, e->fd, PAGEDKV_URING_MOVES, &cmd);
 	io_uring_submit(&e->ring);
 	if (io_uring_peek_cqe(&e->ring, &cqe)) {
 		poll(p, 2, -1);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Executors and waiters over io_uring: parked commands, their cancellation, and their deaths. */
-#include <liburing.h>
 #include <pthread.h>
 #include <signal.h>
 
 #include "../kselftest_harness.h"
 #include "kit.h"
+#include "ring.h"
 
 #define NAME	"uring"
 #define NR	8U
@@ -29,17 +29,10 @@ static int start(struct worker *w, int pool)
 static void submit(struct worker *w, uint32_t op, uint64_t arg, uint32_t flags, uint32_t reserved)
 {
 	struct pagedkv_uring_cmd cmd = { .arg = arg, .flags = flags, .reserved = reserved };
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&w->ring);
+	struct io_uring_sqe *sqe = prep_command(&w->ring, w->pool, op, &cmd);
 
-	if (!sqe)
-		abort();
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->fd = w->pool;
 	sqe->flags = (uint8_t)w->sqe_flags;
-	sqe->cmd_op = op;
 	sqe->user_data = arg;
-	memcpy(sqe->cmd, &cmd, sizeof(cmd));
 	io_uring_submit(&w->ring);
 }
 

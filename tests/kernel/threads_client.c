@@ -524,6 +524,7 @@ uint32_t check_prompts(struct executor *e)
 	struct pagedkv_io_key keys[PROMPT_PAGES];
 	struct seq *s = &c.seqs[0];
 	uint32_t hits = 0, total = 0;
+	int ret;
 
 	c.place = e->place;
 	c.fd = e->fd;
@@ -531,8 +532,11 @@ uint32_t check_prompts(struct executor *e)
 		for (uint32_t i = 0; i < PROMPT_TOKENS; i++)
 			s->tags[i] = prompt_tag(c.place, s->prompt, i);
 		keys_of(s->tags, PROMPT_PAGES, keys);
-		if (create_seq(c.fd, keys, PROMPT_PAGES, &s->handle, &hits))
-			fail("creating at the end");
+		/* Room for what is to be loaded is made by moves. */
+		while ((ret = create_seq(c.fd, keys, PROMPT_PAGES, &s->handle, &hits)) == -EAGAIN)
+			drain(e);
+		if (ret)
+			fail("creating at the end: %d", ret);
 		s->len = hits * PAGE_TOKENS;
 		drain(e);
 		if (seq_state(c.fd, s->handle) == 1)

@@ -594,16 +594,25 @@ u32 pkv_moves_fetch(struct pkv_pool *pool, u32 executor, struct pkv_move_desc *o
 	return n;
 }
 
-int pkv_move_commit(struct pkv_pool *pool, u64 id, int status, bool source_bad)
+/* A move that was fetched under this id, and has not ended; or NULL. */
+static struct pkv_move *find_fetched(struct pkv_pool *pool, u64 id)
 {
 	u32 index = (u32)id;
 	struct pkv_move *m;
 
-	lockdep_assert_held(pool->lock);
 	if (index >= pool->fresh_move)
-		return -ESTALE;
+		return NULL;
 	m = &pool->moves[index];
-	if (m->state != PKV_MOVE_FETCHED || m->gen != (u32)(id >> 32))
+	return m->state == PKV_MOVE_FETCHED && m->gen == (u32)(id >> 32) ? m : NULL;
+}
+
+int pkv_move_commit(struct pkv_pool *pool, u64 id, int status, bool source_bad)
+{
+	struct pkv_move *m;
+
+	lockdep_assert_held(pool->lock);
+	m = find_fetched(pool, id);
+	if (!m)
 		return -ESTALE;
 	end(&pool->classes[m->class_id], m, !status, status && source_bad);
 	pkv_seqs_advance(pool);
@@ -631,15 +640,11 @@ static void requeue(struct pkv_class *c, struct pkv_move *m)
 
 int pkv_move_requeue(struct pkv_pool *pool, u64 id)
 {
-	u32 index = (u32)id;
 	struct pkv_move *m;
 
 	lockdep_assert_held(pool->lock);
-	if (index >= pool->fresh_move)
-		return -ESTALE;
-	m = &pool->moves[index];
-	if (m->state != PKV_MOVE_FETCHED || m->kind == PKV_MOVE_COPY ||
-	    m->gen != (u32)(id >> 32))
+	m = find_fetched(pool, id);
+	if (!m || m->kind == PKV_MOVE_COPY)
 		return -ESTALE;
 	requeue(&pool->classes[m->class_id], m);
 	pkv_seqs_advance(pool);

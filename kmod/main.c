@@ -115,25 +115,27 @@ fault:
 	return false;
 }
 
+static __always_inline int copy_arg(void *to, u32 ksize, u32 min_size, const void __user *from)
+{
+	return copy_short(to, ksize, from) ? 0 : copy_any(to, ksize, min_size, from);
+}
+
 /*
  * A caller's struct as it is known here: @ksize bytes, a multiple of 8, that
  * begin with the size that the caller gives it.
  */
 int pkv_arg_copy(void *to, u32 ksize, u32 min_size, const void __user *from)
 {
-	return copy_short(to, ksize, from) ? 0 : copy_any(to, ksize, min_size, from);
+	return copy_arg(to, ksize, min_size, from);
 }
 
 static __always_inline int run(const struct pkv_command *c, struct pkv_call *call)
 {
 	struct pagedkv_io_empty *head = call->arg;
-	int ret;
+	int ret = copy_arg(call->arg, c->size, c->min_size, call->uarg);
 
-	if (!copy_short(call->arg, c->size, call->uarg)) {
-		ret = copy_any(call->arg, c->size, c->min_size, call->uarg);
-		if (ret)
-			return ret;
-	}
+	if (ret)
+		return ret;
 	if (head->flags & ~c->flags)
 		return -EOPNOTSUPP;
 	call->size = head->size;

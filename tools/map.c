@@ -135,9 +135,7 @@ static int for_each_run(struct map *m, int (*show)(struct map *m, const struct p
 		if (ret)
 			break;
 	}
-	if (f.err)
-		memcpy(m->proc.why, f.why, sizeof(m->proc.why));
-	pkv_procfile_exit(&f);
+	pkv_proc_done(&m->proc, &f, f.err);
 	return ret;
 }
 
@@ -182,9 +180,7 @@ static int find_extents(struct map *m)
 		if (ret)
 			break;
 	}
-	if (f.err)
-		memcpy(m->proc.why, f.why, sizeof(m->proc.why));
-	pkv_procfile_exit(&f);
+	pkv_proc_done(&m->proc, &f, f.err);
 	if (m->nr_extents)
 		qsort(m->extents, m->nr_extents, sizeof(*m->extents), by_page);
 	if (!ret && !m->nr_extents)

@@ -249,10 +249,7 @@ static int sum_seqs(struct pkv_proc *proc, uint32_t pool, struct seq_sums *s)
 		s->nr_pinned += seq.pinned;
 		count_state(s, seq.state_name);
 	}
-	if (ret)
-		memcpy(proc->why, f.why, sizeof(proc->why));
-	pkv_procfile_exit(&f);
-	return ret;
+	return pkv_proc_done(proc, &f, ret);
 }
 
 /* Files that a pool keeps, in its file's order. */
@@ -279,10 +276,7 @@ static int read_files(struct pkv_proc *proc, uint32_t pool, struct kept_files *k
 		kept->list = list;
 		list[kept->nr++] = file;
 	}
-	if (ret)
-		memcpy(proc->why, f.why, sizeof(proc->why));
-	pkv_procfile_exit(&f);
-	return ret;
+	return pkv_proc_done(proc, &f, ret);
 }
 
 static int show_files(const struct kept_files *kept)

@@ -80,8 +80,7 @@ static int open_pool_file(struct pkv_proc *p, uint32_t pool, const char *name,
 	return open_file(p, path, f);
 }
 
-/* Ends with a file: its cause becomes the reader's. Returns @err. */
-static int done(struct pkv_proc *p, struct pkv_procfile *f, int err)
+int pkv_proc_done(struct pkv_proc *p, struct pkv_procfile *f, int err)
 {
 	if (err)
 		memcpy(p->why, f->why, sizeof(p->why));
@@ -103,7 +102,7 @@ int pkv_proc_version(struct pkv_proc *p, char *out, size_t len)
 		snprintf(out, len, "%s", f.words[0]);
 		ret = 0;
 	}
-	return done(p, &f, ret);
+	return pkv_proc_done(p, &f, ret);
 }
 
 int pkv_proc_pools(struct pkv_proc *p, struct pkv_proc_pool **out, uint32_t *nr)
@@ -111,7 +110,7 @@ int pkv_proc_pools(struct pkv_proc *p, struct pkv_proc_pool **out, uint32_t *nr)
 	struct pkv_procfile f;
 	int ret = open_file(p, "pools", &f);
 
-	return ret ? ret : done(p, &f, pkv_parse_pools(&f, out, nr));
+	return ret ? ret : pkv_proc_done(p, &f, pkv_parse_pools(&f, out, nr));
 }
 
 int pkv_proc_find(struct pkv_proc *p, const char *which, struct pkv_proc_pool *out)
@@ -146,7 +145,7 @@ int pkv_proc_limits(struct pkv_proc *p, uint32_t pool, struct pkv_proc_limits *o
 	struct pkv_procfile f;
 	int ret = open_pool_file(p, pool, "limits", &f);
 
-	return ret ? ret : done(p, &f, pkv_parse_limits(&f, out));
+	return ret ? ret : pkv_proc_done(p, &f, pkv_parse_limits(&f, out));
 }
 
 int pkv_proc_tiers(struct pkv_proc *p, struct pkv_proc_sum sums[PAGEDKV_NR_TIERS])
@@ -154,7 +153,7 @@ int pkv_proc_tiers(struct pkv_proc *p, struct pkv_proc_sum sums[PAGEDKV_NR_TIERS
 	struct pkv_procfile f;
 	int ret = open_file(p, "tiers", &f);
 
-	return ret ? ret : done(p, &f, pkv_parse_tiers(&f, sums));
+	return ret ? ret : pkv_proc_done(p, &f, pkv_parse_tiers(&f, sums));
 }
 
 int pkv_proc_counters(struct pkv_proc *p, const char *name, struct pkv_counters *out)
@@ -162,7 +161,7 @@ int pkv_proc_counters(struct pkv_proc *p, const char *name, struct pkv_counters 
 	struct pkv_procfile f;
 	int ret = open_file(p, name, &f);
 
-	return ret ? ret : done(p, &f, pkv_parse_counters(&f, out));
+	return ret ? ret : pkv_proc_done(p, &f, pkv_parse_counters(&f, out));
 }
 
 /* A file that the caller goes on with, past its heading. */
@@ -174,7 +173,7 @@ static int open_lines(struct pkv_proc *p, uint32_t pool, const char *name, struc
 	if (ret)
 		return ret;
 	ret = heading(f);
-	return ret ? done(p, f, ret) : 0;
+	return ret ? pkv_proc_done(p, f, ret) : 0;
 }
 
 int pkv_proc_open_maps(struct pkv_proc *p, uint32_t pool, struct pkv_procfile *f)

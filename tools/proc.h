@@ -127,7 +127,7 @@ const struct pkv_counter *pkv_counter_find(const struct pkv_counters *c, const c
 /* 0 where there is none. */
 uint64_t pkv_counter_value(const struct pkv_counters *c, const char *name);
 
-/* Files of a pool that are read a line at a time; on success the caller exits @f. */
+/* Files of a pool that are read a line at a time; who opened one ends with pkv_proc_done(). */
 int pkv_proc_open_maps(struct pkv_proc *p, uint32_t pool, struct pkv_procfile *f);
 int pkv_proc_next_run(struct pkv_procfile *f, struct pkv_proc_run *out);
 int pkv_proc_open_seqs(struct pkv_proc *p, uint32_t pool, struct pkv_procfile *f);
@@ -138,6 +138,9 @@ int pkv_proc_next_extent(struct pkv_procfile *f, struct pkv_proc_extent *out);
 
 int pkv_proc_open_files(struct pkv_proc *p, uint32_t pool, struct pkv_procfile *f);
 int pkv_proc_next_file(struct pkv_procfile *f, struct pkv_proc_file *out);
+
+/* Ends with a file: with @err its cause becomes the reader's. Returns @err. */
+int pkv_proc_done(struct pkv_proc *p, struct pkv_procfile *f, int err);
 
 /* What is wrong was the pool's end: it was there a moment ago. */
 bool pkv_proc_is_gone(int err);

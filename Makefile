@@ -34,6 +34,14 @@ SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize
 ALL_CFLAGS := $(BASE_CFLAGS) $(CFLAGS) $(SAN_FLAGS)
 ALL_LDFLAGS := $(LDFLAGS) -pthread $(if $(SAN),-fsanitize=$(SAN))
 FUZZ_SAN := address,undefined
+# CUDA where nvcc is found; the sanitizers' builds do without. One architecture: Hopper's own
+# instructions (wgmma, the bulk copy engine) are not forward compatible.
+NVCC ?= $(firstword $(wildcard $(addsuffix /nvcc,$(subst :, ,$(PATH)) /usr/local/cuda/bin)))
+CUDA := $(if $(SAN),,$(NVCC))
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(CUDA))
+NVCC_FLAGS := -std=c++17 -O3 -lineinfo -gencode=arch=compute_90a,code=sm_90a --expt-relaxed-constexpr \
+	-Werror all-warnings -Xcompiler -Wall,-Wextra,-Wno-unused-parameter,-fPIC
+CUDA_LIBS := $(if $(CUDA),-L$(CUDA_HOME)/lib64 -lcudart_static -lstdc++ -ldl -lrt)
 FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -g -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -fno-sanitize-recover=all
 
 # As many jobs as processors, unless the command line says otherwise.
@@ -89,11 +97,15 @@ install-pc  :=
 say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
 # objects: $(call obj,SOURCES)
-obj = $(patsubst %.c,$(O)/%.o,$(1))
+obj = $(patsubst %.cu,$(O)/%.cu.o,$(patsubst %.c,$(O)/%.o,$(1)))
 
 $(O)/%.o: %.c | $(O)/.setup
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(ALL_CFLAGS) $(cflags-$(<D)) $(cflags-$<) -c -o $@ $<
+
+$(O)/%.cu.o: %.cu | $(O)/.setup
+	@mkdir -p $(@D)
+	$(call say,NVCC)$(NVCC) $(NVCC_FLAGS) $(cflags-$(<D)) $(cflags-$<) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 # One readable line about missing packages instead of a missing header.
 $(O)/.setup:

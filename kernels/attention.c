@@ -133,7 +133,8 @@ int pkv_attention_check(const struct pkv_attention *a)
 {
 	uint32_t nr_kv_heads;
 
-	if (!a || pkv_kv_layout_check(a->layout) || a->layer >= a->layout->nr_layers)
+	if (!a || pkv_kv_layout_check(a->layout) || !pkv_cpu_dtype(a->layout->dtype) ||
+	    a->layer >= a->layout->nr_layers)
 		return -EINVAL;
 	nr_kv_heads = a->layout->nr_kv_heads;
 	if (!a->nr_q_heads || a->nr_q_heads % nr_kv_heads ||

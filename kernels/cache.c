@@ -20,7 +20,10 @@ size_t pkv_dtype_bytes(uint32_t dtype)
 	case PKV_F32:
 		return 4;
 	case PKV_BF16:
+	case PKV_F16:
 		return 2;
+	case PKV_E4M3:
+		return 1;
 	default:
 		return 0;
 	}
@@ -103,7 +106,8 @@ int pkv_cache_write_check(const struct pkv_cache_write *w)
 {
 	uint64_t row_floats;
 
-	if (!w || pkv_kv_layout_check(w->layout) || w->layer >= w->layout->nr_layers)
+	if (!w || pkv_kv_layout_check(w->layout) || !pkv_cpu_dtype(w->layout->dtype) ||
+	    w->layer >= w->layout->nr_layers)
 		return -EINVAL;
 	if (!w->nr_tokens)
 		return 0;

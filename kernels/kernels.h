@@ -7,6 +7,12 @@
 
 #include <pagedkv/attention.h>
 
+/* What the CPU computes with; pages of any dtype can be copied. */
+static inline int pkv_cpu_dtype(uint32_t dtype)
+{
+	return dtype == PKV_F32 || dtype == PKV_BF16;
+}
+
 /* Are table_start's rows ascending, and is there a table if they hold anything? 0 or -EINVAL */
 int pkv_table_check(const uint32_t *table, const uint64_t *table_start, uint32_t nr_seqs);
 

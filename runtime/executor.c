@@ -657,7 +657,8 @@ int pkvrt_executor_create(struct pkvrt_executor **out, const struct pkvrt_execut
 	struct pkvrt_executor *ex;
 	int err;
 
-	if (!out || !p || !p->arena || (uintptr_t)p->arena % 64 || !p->nr_slots)
+	if (!out || !p || !p->arena || (uintptr_t)p->arena % 64 || !p->nr_slots ||
+	    (p->kv_dtype != PKV_F32 && p->kv_dtype != PKV_BF16))
 		return -EINVAL;
 	err = pkvrt_model_check(&p->model);
 	if (err)

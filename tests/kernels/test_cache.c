@@ -30,7 +30,7 @@ static void test_layout(void **state)
 	assert_int_equal(l.layer_stride_bytes, 65536);
 	assert_int_equal(pkv_kv_layout_check(&l), 0);
 
-	assert_int_equal(pkv_kv_layout_init(&l, 2, 32, 8, 128, 16), -EINVAL);
+	assert_int_equal(pkv_kv_layout_init(&l, PKV_E4M3 + 1, 32, 8, 128, 16), -EINVAL);
 	assert_int_equal(pkv_kv_layout_init(&l, PKV_F32, 0, 8, 128, 16), -EINVAL);
 	assert_int_equal(pkv_kv_layout_init(&l, PKV_F32, 32, 0, 128, 16), -EINVAL);
 	assert_int_equal(pkv_kv_layout_init(&l, PKV_F32, 32, 8, 0, 16), -EINVAL);
@@ -44,6 +44,8 @@ static void test_layout(void **state)
 	assert_int_equal(pkv_kv_layout_check(NULL), -EINVAL);
 	assert_int_equal(pkv_dtype_bytes(PKV_F32), 4);
 	assert_int_equal(pkv_dtype_bytes(PKV_BF16), 2);
+	assert_int_equal(pkv_dtype_bytes(PKV_F16), 2);
+	assert_int_equal(pkv_dtype_bytes(PKV_E4M3), 1);
 	assert_int_equal(pkv_dtype_bytes(7), 0);
 }
 

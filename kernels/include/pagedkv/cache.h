@@ -22,6 +22,8 @@ extern "C" {
 enum pkv_dtype {
 	PKV_F32 = 0,
 	PKV_BF16 = 1,
+	PKV_F16 = 2,		/* GPU kernels alone */
+	PKV_E4M3 = 3,		/* the same: fp8 with a scale a head */
 };
 
 #define PKV_MAX_HEAD_DIM	256	/* head_dim is a multiple of 8 up to this */

@@ -11,6 +11,8 @@
 #   make vm         a shell in such a guest; VM_KERNEL=6.1 or 6.12
 #   make bench-kernel        the module's figures, in a guest
 #   make bench      figures beside a peer or a roof (JSON=1: one object a line)
+#   make check-gpu  the CUDA kernels' tests, also under compute-sanitizer; needs gcc, make, nvcc, a GPU
+#   make bench-gpu  their figures beside a peer or a roof
 #   make fuzz       each fuzz target for FUZZ_SECONDS
 #   make install    PREFIX=/usr/local, DESTDIR=
 #   make setup      install the packages that all of the above need
@@ -86,10 +88,15 @@ vm-jobs     := 1
 fuzzers     :=
 replays     :=
 benches     :=
+# CUDA programs; without nvcc there are none
+tests-cuda   :=
+benches-cuda :=
 # what `make install` puts in place, beside the libraries and programs below
 install-bin :=
 install-lib :=
 install-headers :=
+# those of PREFIX/include/pagedkv
+install-headers-pagedkv :=
 install-man :=
 install-pc  :=
 
@@ -99,18 +106,21 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 # objects: $(call obj,SOURCES)
 obj = $(patsubst %.cu,$(O)/%.cu.o,$(patsubst %.c,$(O)/%.o,$(1)))
 
-$(O)/%.o: %.c | $(O)/.setup
+# What is built for a GPU alone can do without most packages.
+setup-of := $(if $(filter check-gpu bench-gpu,$(MAKECMDGOALS)),gpu,build)
+
+$(O)/%.o: %.c | $(O)/.setup-$(setup-of)
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(ALL_CFLAGS) $(cflags-$(<D)) $(cflags-$<) -c -o $@ $<
 
-$(O)/%.cu.o: %.cu | $(O)/.setup
+$(O)/%.cu.o: %.cu | $(O)/.setup-$(setup-of)
 	@mkdir -p $(@D)
 	$(call say,NVCC)$(NVCC) $(NVCC_FLAGS) $(cflags-$(<D)) $(cflags-$<) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
 
 # One readable line about missing packages instead of a missing header.
-$(O)/.setup:
+$(O)/.setup-%:
 	@mkdir -p $(@D)
-	@tools/setup --check build
+	@tools/setup --check $*
 	@touch $@
 
 # $(eval $(call static-lib,NAME,SOURCES)) -> $(O)/lib/libNAME.a
@@ -161,6 +171,35 @@ $(call program-at,bench/$(1),$(2),$(3),$(4))
 benches += $(O)/bench/$(1)
 endef
 
+# $(eval $(call cuda-test,NAME,SOURCES,STATIC-LIBS,LDLIBS)): a program that prints TAP and skips where
+# there is no GPU, linked with libpagedkv_cuda.a; $(eval $(call cuda-bench,...)): the like of bench.
+# Compiled wherever nvcc is.
+define cuda-program
+ifneq ($(CUDA),)
+$(call program-at,$(1),$(2),$(3) pagedkv_cuda,$(4) $(CUDA_LIBS))
+endif
+endef
+define cuda-test
+$(call cuda-program,tests/$(1),$(2),$(3),$(4))
+tests-cuda += $(if $(CUDA),$(O)/tests/$(1))
+endef
+define cuda-bench
+$(call cuda-program,bench/$(1),$(2),$(3),$(4))
+benches-cuda += $(if $(CUDA),$(O)/bench/$(1))
+endef
+
+# $(eval $(call pc-file,NAME,SOURCE,SED-ARGUMENTS)) -> $(O)/lib/pkgconfig/NAME.pc, installed. Written
+# anew when it would differ: PREFIX may be another one each time.
+define pc-file
+$(O)/lib/pkgconfig/$(1).pc: $(2) VERSION FORCE
+	@mkdir -p $$(@D)
+	@sed -e 's|@PREFIX@|$$(PREFIX)|' -e 's|@LIBDIR@|$$(LIBDIR)|' -e 's|@VERSION@|$$(VERSION)|' $(3) \
+		$$< >$$@.$$$$$$$$ && if cmp -s $$@.$$$$$$$$ $$@; then rm $$@.$$$$$$$$; else mv $$@.$$$$$$$$ $$@; fi
+install-pc += $(O)/lib/pkgconfig/$(1).pc
+endef
+FORCE:
+.PHONY: FORCE
+
 # $(eval $(call kernel-test,NAME,SOURCES,LDLIBS)): a kselftest program, static, that the guests of
 # tests/vm run. The harness comes from the kernel's source when it is first built.
 kselftest-h := build/vm/kselftest/kselftest_harness.h
@@ -194,6 +233,7 @@ parts := kmod libpagedkv kernels runtime tools tests
 -include $(deps)
 
 all: $(all-targets)
+	@$(if $(CUDA)$(SAN),:,echo 'no nvcc: without CUDA')
 
 run: all
 	@$(O)/bin/pagedkv run --report $(O)/report.svg $(ARGS)
@@ -208,16 +248,25 @@ check:
 	@$(MAKE) SAN=address,undefined O=$(O_SAN) all tests replays
 	@$(MAKE) SAN=thread O=$(O_TSAN) tests-tsan
 	@tests/run \
-		O=$(O) $(tests-c) $(tests-sh) \
+		O=$(O) $(tests-c) $(tests-cuda) $(tests-sh) \
 		O=$(O_SAN) $(tests-c:$(O)/%=$(O_SAN)/%) $(replays:$(O)/%=$(O_SAN)/%) $(tests-sh-san) \
 		O=$(O_TSAN) $(addprefix $(O_TSAN)/tests/,$(tests-tsan)) \
 		O=$(O) JOBS=$(vm-jobs) $(vm-checks)
 
-tests: $(tests-c)
+tests: $(tests-c) $(tests-cuda)
 tests-tsan: $(addprefix $(O)/tests/,$(tests-tsan))
 replays: $(replays)
-all tests tests-tsan replays:
+tests tests-tsan replays:
 	@:
+
+# On the GPU; no other package than gcc, make and CUDA is needed.
+check-gpu: $(tests-cuda)
+	@$(if $(CUDA),:,echo '$@: no nvcc' >&2; exit 1)
+	@tests/run O=$(O) JOBS=1 $(tests-cuda) CUDA_TESTS='$(tests-cuda)' tests/kernels/cuda/sanitize.sh
+
+bench-gpu: $(benches-cuda)
+	@$(if $(CUDA),:,echo '$@: no nvcc' >&2; exit 1)
+	@O=$(O) tests/bench/gpu $(benches-cuda)
 
 bench: all $(benches)
 	@O=$(O) tests/bench/run $(benches) $(wildcard tests/bench/*.sh)
@@ -233,11 +282,12 @@ install: all $(install-pc)
 	$(call install-to,$(LIBDIR),$(install-lib))
 	$(call install-to,$(LIBDIR)/pkgconfig,$(install-pc))
 	$(call install-to,$(PREFIX)/include,$(install-headers))
+	$(call install-to,$(PREFIX)/include/pagedkv,$(install-headers-pagedkv))
 	$(foreach s,1 3 4 5 7 8,$(call install-to,$(PREFIX)/share/man/man$(s),$(filter %.$(s),$(install-man))) &&) :
 
 clean:
 	rm -rf build
 
-.PHONY: all run check tests tests-tsan replays bench fuzz install clean
+.PHONY: all run check check-gpu tests tests-tsan replays bench bench-gpu fuzz install clean
 
 endif

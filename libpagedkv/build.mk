@@ -15,15 +15,7 @@ cflags-libpagedkv/backend_kmod.c := -idirafter kmod/uapi
 $(eval $(call static-lib,pagedkv,$(lib-src) $(core-src)))
 $(eval $(call shared-lib,pagedkv,libpagedkv.so.0,$(lib-src) $(core-src),$(lib-map),-lnettle))
 
-# Written anew when it would differ: PREFIX may be another one each time.
-$(O)/lib/pkgconfig/libpagedkv.pc: libpagedkv/libpagedkv.pc.in VERSION FORCE
-	@mkdir -p $(@D)
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-		$< >$@.$$$$ && if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
-FORCE:
-.PHONY: FORCE
-
+$(eval $(call pc-file,libpagedkv,libpagedkv/libpagedkv.pc.in))
 install-lib += $(O)/lib/libpagedkv.a
 install-headers += libpagedkv/include/pagedkv.h
-install-pc += $(O)/lib/pkgconfig/libpagedkv.pc
 install-man += $(wildcard libpagedkv/man/*.[1-8])

@@ -18,7 +18,7 @@ used()
 {
 	find "$O" -name '*.d' ! -path '*/address-undefined/*' ! -path '*/thread/*' \
 		! -path '*/fuzz/*' -exec cat {} + |
-		sed -e ':a' -e '/\\$/{N;s/\\\n//;ta' -e '}' |
+		sed -e ':a' -e '/\\$/{N;s/\\\n//;ta' -e '}' -e 's/^\([^ ]*\) :/\1:/' |
 		awk -v src="$SRC/" 'NF > 1 {
 			for (i = 2; i <= NF; i++) {
 				sub(src, "", $i)
@@ -48,6 +48,8 @@ silent "the public header includes no uapi, no kernel header and nothing of ours
 	eval 'includes libpagedkv/include | grep -E ": (linux/|asm/|uapi/|core|pkv|pagedkv)"'
 silent "kernels include nothing of library, runtime, module or tools" \
 	never kernels libpagedkv/ runtime/ kmod/ tools/ tests/
+silent "CUDA kernels include CUDA's and their own headers only" \
+	eval 'includes kernels/cuda | grep -vE ": (pagedkv/(cache|pkv_cuda)\.h|[a-z_0-9]+\.cuh|cu[a-z0-9_]+\.h|c?[a-z]+)$"'
 silent "the library includes nothing of runtime, kernels, tools or tests" \
 	never libpagedkv runtime/ kernels/ tools/ tests/
 silent "runtime uses the library by its public header only, and nothing of module or tools" \

@@ -38,4 +38,29 @@ check "a program links with the static library" eval \
 		"$root/usr/lib/libpagedkv.a" $(env PKG_CONFIG_PATH="$root/usr/lib/pkgconfig" \
 		pkg-config --static --libs libpagedkv | sed "s/-lpagedkv\b//; s/-L[^ ]*//") &&
 	"$tap_tmp/user-static"'
+
+# the CUDA kernels alone, from plain C, with the static library that pkg-config leads to
+if [ -e "$O/lib/libpagedkv_cuda.a" ]; then
+	cat >"$tap_tmp/cuda.c" <<-'EOF'
+	#include <pagedkv/pkv_cuda.h>
+	#include <errno.h>
+
+	int main(void)
+	{
+		int err = pkv_cuda_device_check();
+
+		return err && err != -ENODEV;
+	}
+	EOF
+	check "a C program links with the CUDA kernels" eval \
+		'cc -Wall -Werror -o "$tap_tmp/cuda" "$tap_tmp/cuda.c" $($pc --cflags libpagedkv_cuda) \
+			"$root/usr/lib/libpagedkv_cuda.a" $(env PKG_CONFIG_PATH="$root/usr/lib/pkgconfig" \
+			pkg-config --static --libs libpagedkv_cuda | sed "s/-lpagedkv_cuda\b//") &&
+		"$tap_tmp/cuda"'
+	check "and with their shared library" eval \
+		'cc -Wall -Werror -o "$tap_tmp/cuda" "$tap_tmp/cuda.c" $($pc --cflags --libs libpagedkv_cuda) &&
+		LD_LIBRARY_PATH=$root/usr/lib "$tap_tmp/cuda"'
+else
+	skip "a C program links with the CUDA kernels" "no nvcc"
+fi
 plan

@@ -61,6 +61,11 @@ spaces_for_tabs()
 	echo "$code" | grep -E '\.(c|h)$' | xargs grep -nE '^ {8}' | head
 }
 
+tabs_for_spaces()
+{
+	echo "$code" | grep -E '\.(cu|cuh)$' | xargs -r grep -nE '	' | head
+}
+
 # in brackets, so that this file doesn't match itself
 unfinished='[T]ODO|[F]IXME|\b[X]XX\b|not [i]mplemented'
 machine_paths='/[w]ork/|/[h]ome/[a-z]|/[r]oot/'
@@ -71,6 +76,7 @@ silent "no file of 1000 lines" long_files
 silent "no line over 100 columns" long_lines
 silent "no space at a line's end" loose_space
 silent "indented by tabs" spaces_for_tabs
+silent "CUDA is indented by spaces" tabs_for_spaces
 silent "nothing unfinished by its own words" \
 	eval 'echo "$code" | xargs grep -nE "$unfinished"'
 silent "no path of one machine" \

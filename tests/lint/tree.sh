@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # What is committed is all that a build needs, and a build leaves nothing in the source tree.
-# Done with the other compiler where there is one: its warnings are errors too.
+# Done with the other compiler where there is one (its warnings are errors too), and without CUDA.
 . "${SRC:-$(dirname "$0")/../..}/tests/tap.sh"
 
 git rev-parse --git-dir >/dev/null 2>&1 || skip_all "not a git checkout"
@@ -10,7 +10,7 @@ git clone -q --shared . "$tap_tmp/clone" 2>&1 || { not_ok "git clone"; plan; }
 cd "$tap_tmp/clone" || exit 1
 cc=$(command -v clang || command -v cc)
 check "a fresh clone builds out of its tree with $(basename "$cc")" \
-	make -s CC="$cc" CFLAGS=-O1 O="$tap_tmp/out" all tests
+	make -s NVCC= CC="$cc" CFLAGS=-O1 O="$tap_tmp/out" all tests
 silent "and stays as it was" git status --porcelain --ignored
 check "make clean in a clean tree" make -s clean
 plan

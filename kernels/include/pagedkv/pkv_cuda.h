@@ -25,6 +25,13 @@
 extern "C" {
 #endif
 
+/**
+ * pkv_cuda_device_check - can the current device run what is here?
+ *
+ * Return: 0; -ENODEV without a device of this architecture; -EIO.
+ */
+int pkv_cuda_device_check(void);
+
 /* The same bits for a sequence whatever the batch, the chunks, the split and the pages' places. */
 #define PKV_CUDA_INVARIANT	(1u << 0)
 

@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The CUDA tests, at small sizes, under compute-sanitizer: no access out of bounds, no use of what
+# was never allocated, no race in shared memory. CUDA_TESTS lists the programs.
+. "${SRC:-$(dirname "$0")/../../..}/tests/tap.sh"
+
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+[ -n "$sanitizer" ] || skip_all "no compute-sanitizer"
+[ -n "${CUDA_TESTS:-}" ] || skip_all "no CUDA programs"
+make_tmp
+export PAGEDKV_TEST_SMALL=1
+
+# look TOOL PROGRAM: under the tool, its log kept where it objects
+look()
+{
+	local log=$tap_tmp/$1.$(basename "$2")
+	timeout -k 5 200 "$sanitizer" --tool "$1" --error-exitcode 99 "$2" >"$log" 2>&1
+	echo $? >"$log.status"
+}
+
+for tool in memcheck racecheck; do
+	for program in $CUDA_TESTS; do
+		while [ "$(jobs -rp | wc -l)" -ge 6 ]; do
+			wait -n
+		done
+		look $tool "$program" &
+	done
+done
+wait
+for tool in memcheck racecheck; do
+	for program in $CUDA_TESTS; do
+		log=$tap_tmp/$tool.$(basename "$program")
+		name="$(basename "$program") under $tool"
+		if grep -q '^1\.\.0' "$log"; then
+			skip "$name" "no GPU"
+		elif [ "$(cat "$log.status")" = 0 ]; then
+			ok "$name"
+		else
+			not_ok "$name" "$(grep -vE '^(ok|#)' "$log")"
+		fi
+	done
+done
+plan

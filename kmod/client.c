@@ -26,6 +26,8 @@ static bool anybody_traces(void)
 void pkv_enter(struct pkv_kpool *pool)
 {
 	mutex_lock(&pool->lock);
+	if (!pool->core.nr_queued)
+		pool->unfetched_since = jiffies;
 	pool->is_traced = anybody_traces();
 	if (pool->is_traced) {
 		pool->seen = pool->core.counters;
@@ -254,7 +256,8 @@ int pkv_client_open(struct pkv_kpool *pool, struct file *opener, struct file **o
 	}
 	pkv_enter(pool);
 	list_add_tail(&client->node, &pool->clients);
-	pool->nr_clients++;
+	WRITE_ONCE(pool->nr_clients, pool->nr_clients + 1);
+	WRITE_ONCE(pool->is_deserted, false);
 	pkv_leave(pool);
 	*out = file;
 	return 0;
@@ -292,7 +295,7 @@ static int client_release(struct inode *inode, struct file *file)
 
 	pkv_enter(pool);
 	list_del(&client->node);
-	pool->nr_clients--;
+	WRITE_ONCE(pool->nr_clients, pool->nr_clients - 1);
 	pkv_seqs_free_owner(&pool->core, pkv_client_owner(client));
 	pkv_moves_requeue(&pool->core, client->id);
 	forget_device(pool);

@@ -90,6 +90,16 @@ struct round {
 	u32 cap_moves;
 };
 
+/* Whether or not there are moves: somebody came for them. */
+static u32 fetch(struct pkv_client *client, struct pkv_move_desc *moves, u32 max)
+{
+	struct pkv_kpool *pool = client->pool;
+
+	pool->unfetched_since = jiffies;
+	WRITE_ONCE(pool->is_deserted, false);
+	return pkv_moves_fetch(&pool->core, client->id, moves, max);
+}
+
 /* A chunk of commits and, once they are all done, of moves: the number fetched, or -errno. */
 static int run_round(struct pkv_client *client, struct pagedkv_io_moves *io, struct round *r)
 {
@@ -105,8 +115,8 @@ static int run_round(struct pkv_client *client, struct pagedkv_io_moves *io, str
 	if (end == io->nr_commits && io->max_moves) {
 		client->raised = false;
 		if (!client->stopped)
-			n = pkv_moves_fetch(&pool->core, client->id, r->moves,
-					    min(io->max_moves - io->out_nr_moves, r->cap_moves));
+			n = fetch(client, r->moves,
+				  min(io->max_moves - io->out_nr_moves, r->cap_moves));
 	}
 	if (first < end)
 		pkv_leave(pool);

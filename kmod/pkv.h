@@ -108,6 +108,8 @@ struct pkv_kpool {
 	u32 ceiling[PKV_MAX_CLASSES][PKV_NR_TIERS];
 	u64 nr_commits;
 	struct pkv_shrink_counters shrink;
+	unsigned long unfetched_since;	/* jiffies: no planned move has waited for longer */
+	bool is_deserted;	/* they waited in vain, and nobody fetched since */
 	struct list_head clients;
 	u32 nr_clients;
 	u32 nr_parked;		/* io_uring commands that wait, of all clients */

@@ -9,6 +9,10 @@
  * free slots. A scan that could do no more than ask waits a moment for that,
  * because reclaim ends in an OOM kill when nothing comes of it.
  *
+ * Where nobody will carry moves out, because the pool has no client or because
+ * moves wait and nobody fetches them, what is only cached is given up instead:
+ * a prefix that has to be computed again costs less than a kill.
+ *
  * A pool is found twice: by its creator's memcg, to which its memory is
  * charged, and in the list of all pools, for the whole machine's reclaim,
  * which asks node by node. The memcg's list has one entry a pool, on whichever
@@ -42,6 +46,9 @@
 /* How long a scan waits for pages to leave. */
 #define LEAVE_JIFFIES	(HZ / 50)
 
+/* How long moves may wait while nobody fetches before none is hoped for. */
+#define DESERTED_JIFFIES	(HZ / 4)
+
 /* A pool, as the shrinker knows it. */
 struct pkv_shrinkee {
 	struct list_head memcg_node;	/* on by_memcg */
@@ -66,14 +73,22 @@ static bool has_disk(const struct pkv_class *c)
 	return disk->nr_slots && READ_ONCE(disk->state) == PKV_TIER_ONLINE;
 }
 
-/* Idle pages of the host tier that may leave it. */
-static u32 nr_cold(const struct pkv_class *c)
+/* Will somebody carry out what is planned? As far as one can tell. */
+static bool has_executor(const struct pkv_kpool *pool)
 {
-	u32 nr = 0, i;
+	return READ_ONCE(pool->nr_clients) && !READ_ONCE(pool->is_deserted);
+}
+
+/* Pages of the host tier that may leave it, or are about to. */
+static u32 nr_cold(const struct pkv_kpool *pool, u32 class_id)
+{
+	const struct pkv_class *c = &pool->core.classes[class_id];
+	const struct pkv_tier *t = &c->tiers[PKV_HOST];
+	u32 nr = READ_ONCE(t->nr_leaving), i;
 
 	for (i = 0; i < PKV_NR_PRIORITIES; i++)
-		nr += READ_ONCE(c->tiers[PKV_HOST].idle[i].nr);
-	return has_disk(c) ? nr : min(nr, READ_ONCE(c->nr_cached));
+		nr += READ_ONCE(t->idle[i].nr);
+	return has_disk(c) && has_executor(pool) ? nr : min(nr, READ_ONCE(c->nr_cached));
 }
 
 static bool is_barren(const struct pkv_host *host, const struct pkv_tier *t, int nid)
@@ -110,7 +125,7 @@ static unsigned long count_pool(const struct pkv_kpool *pool, int nid)
 		used = pkv_tier_used(&c->tiers[PKV_HOST]) * page_bytes;
 		if (resident > used)
 			nr += (resident - used) >> PAGE_SHIFT;
-		nr += (nr_cold(c) * page_bytes) >> PAGE_SHIFT;
+		nr += (nr_cold(pool, i) * page_bytes) >> PAGE_SHIFT;
 	}
 	return nr;
 }
@@ -209,7 +224,10 @@ static void demote_pool(struct pkv_kpool *pool)
 
 	pkv_enter(pool);
 	for (i = 0; i < pool->core.nr_classes; i++) {
-		pkv_moves_demote(&pool->core, i, PKV_HOST, pool->host[i].nr_wanted);
+		if (has_executor(pool))
+			pkv_moves_demote(&pool->core, i, PKV_HOST, pool->host[i].nr_wanted);
+		else
+			pkv_moves_drop(&pool->core, i, PKV_HOST, pool->host[i].nr_wanted);
 		pool->host[i].nr_wanted = 0;
 	}
 	pkv_leave(pool);
@@ -241,17 +259,26 @@ static void demote_all(struct work_struct *work)
 
 static DECLARE_WORK(demotion, demote_all);
 
+/* Slots that are on their way to be free. */
+static u32 nr_coming(const struct pkv_kpool *pool, u32 class_id)
+{
+	u32 nr = pool->host[class_id].nr_wanted;
+
+	if (has_executor(pool))
+		nr += pool->core.classes[class_id].tiers[PKV_HOST].nr_leaving;
+	return nr;
+}
+
 /* Ask for slots of the host tier, for @nr_pages more; those on their way are counted. */
 static u32 want_slots(struct pkv_kpool *pool, u32 class_id, unsigned long nr_pages)
 {
 	struct pkv_host *host = &pool->host[class_id];
-	const struct pkv_class *c = &pool->core.classes[class_id];
 	u64 nr = DIV_ROUND_UP_ULL((u64)nr_pages << PAGE_SHIFT,
 				  pool->classes[class_id].page_bytes);
-	u32 coming = c->tiers[PKV_HOST].nr_leaving + host->nr_wanted;
+	u32 coming = nr_coming(pool, class_id);
 	u32 more;
 
-	nr = min_t(u64, nr, nr_cold(c));
+	nr = min_t(u64, nr, nr_cold(pool, class_id));
 	if (nr <= coming || pkv_units_are_pinned(host))
 		return 0;
 	more = nr - coming;
@@ -287,13 +314,21 @@ static void scan_class(struct pkv_kpool *pool, u32 class_id, struct scan *scan, 
 		return;
 	}
 	*wanted += want_slots(pool, class_id, scan->nr_pages - scan->nr_freed);
-	if (t->nr_leaving || host->nr_wanted) {
+	if (nr_coming(pool, class_id)) {
 		scan->is_leaving = true;
 	} else {
 		WRITE_ONCE(host->barren_free, t->nr_free);
 		WRITE_ONCE(host->barren_nid, scan->nid);
 		WRITE_ONCE(host->barren_until, jiffies + BARREN_JIFFIES);
 	}
+}
+
+/* Nothing is hoped for, once moves waited in vain, until somebody fetches or opens the pool. */
+static void look_for_executor(struct pkv_kpool *pool)
+{
+	if (pool->core.nr_queued &&
+	    time_after(jiffies, pool->unfetched_since + DESERTED_JIFFIES))
+		WRITE_ONCE(pool->is_deserted, true);
 }
 
 static void scan_pool(struct pkv_kpool *pool, struct scan *scan)
@@ -307,6 +342,7 @@ static void scan_pool(struct pkv_kpool *pool, struct scan *scan)
 	if (!mutex_trylock(&pool->lock))
 		return;
 	pool->shrink.scans++;
+	look_for_executor(pool);
 	for (i = 0; i < pool->core.nr_classes && scan->nr_freed < scan->nr_pages; i++)
 		if (may_be_on(pool, i, scan->nid))
 			scan_class(pool, i, scan, &wanted);

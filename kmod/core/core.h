@@ -572,4 +572,13 @@ void pkv_moves_reclaim(struct pkv_pool *pool);
  */
 void pkv_moves_demote(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 nr);
 
+/**
+ * pkv_moves_drop() - give copies up until @nr more slots of a tier are free, at once
+ *
+ * For when nobody is there to execute moves. What has a copy elsewhere goes
+ * first, then pages that are only cached; queued evictions of these are taken
+ * back. The only copy of what a sequence contains stays. Allocates nothing.
+ */
+void pkv_moves_drop(struct pkv_pool *pool, __u32 class_id, __u32 tier, __u32 nr);
+
 #endif

@@ -404,6 +404,21 @@ static bool drop_any(struct pkv_class *c, u32 tier)
 	return true;
 }
 
+/* Give up a copy in @tier of an idle page that has a slower one. */
+static bool drop_above(struct pkv_class *c, u32 tier)
+{
+	u32 id = c->policy->victim(c, tier, PKV_NONE);
+	u32 n;
+
+	for (n = 0; id != PKV_NONE && n < SCAN; n++, id = c->policy->victim(c, tier, id)) {
+		if (!pkv_page_has_slower(&c->pages[id], tier))
+			continue;
+		drop(c, id, tier);
+		return true;
+	}
+	return false;
+}
+
 /* May @tier have a slot if one of its absent ones gets its memory back? */
 static bool provide(struct pkv_class *c, u32 tier)
 {
@@ -556,6 +571,52 @@ void pkv_moves_demote(struct pkv_pool *pool, u32 class_id, u32 tier, u32 nr)
 	nr = min(nr, stay);
 	/* The target counts from the limit, which absent slots may fill too. */
 	reclaim(c, tier, stay < t->limit ? t->limit - stay + nr : nr);
+}
+
+/*
+ * Take queued evictions of cached pages back until @target slots of @tier are
+ * free: those into it, and those out of it, whose pages go.
+ */
+static void drop_queued(struct pkv_class *c, u32 tier, u32 target)
+{
+	struct pkv_pool *pool = c->pool;
+	u32 index = pool->queue_head;
+
+	while (index != PKV_NONE && c->tiers[tier].nr_free < target) {
+		struct pkv_move *m = &pool->moves[index];
+		bool out_of = m->src_tier == tier;
+		u32 id = m->page;
+
+		index = m->next;
+		if (m->class_id != c->id || m->kind != PKV_MOVE_OUT ||
+		    (!out_of && m->dst_tier != tier) || !pkv_page_cached(&c->pages[id]))
+			continue;
+		cancel(c, m);
+		pkv_page_settle(c, id);
+		if (out_of)
+			drop(c, id, tier);
+	}
+}
+
+void pkv_moves_drop(struct pkv_pool *pool, u32 class_id, u32 tier, u32 nr)
+{
+	struct pkv_class *c;
+	struct pkv_tier *t;
+	u32 target;
+
+	lockdep_assert_held(pool->lock);
+	if (class_id >= pool->nr_classes || tier >= PKV_NR_TIERS)
+		return;
+	c = &pool->classes[class_id];
+	t = &c->tiers[tier];
+	target = t->nr_free + min(nr, pkv_tier_used(t));
+	while (tier && t->nr_free < target && drop_spare(c, tier))
+		;
+	while (t->nr_free < target && drop_above(c, tier))
+		;
+	drop_queued(c, tier, target);
+	while (t->nr_free < target && drop_any(c, tier))
+		;
 }
 
 /* -------------------------------------------------------------- executors */

@@ -106,6 +106,7 @@ void model_op_fetch(struct model *m);
 void model_op_commit(struct model *m);
 void model_op_requeue(struct model *m);
 void model_op_reclaim(struct model *m);
+void model_op_shrink(struct model *m);
 void model_op_tier_state(struct model *m);
 void model_op_hostile_commit(struct model *m);
 

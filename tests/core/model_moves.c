@@ -242,6 +242,32 @@ void model_op_reclaim(struct model *m)
 	pkv_moves_reclaim(&m->pool);
 }
 
+/* Slots of a tier are wanted: by moves, or from those that nothing is lost with. */
+void model_op_shrink(struct model *m)
+{
+	uint32_t class_id = model_pick(m, m->pool.nr_classes + 1);
+	uint32_t tier = model_pick(m, PKV_NR_TIERS + 1);
+	uint32_t nr = model_pick(m, 8) ? model_pick(m, 4) : UINT32_MAX;
+	uint64_t nr_lost = m->pool.counters.losses;
+	uint32_t nr_moves = m->pool.nr_moves, nr_free;
+	struct pkv_class *c = &m->pool.classes[class_id];
+	bool is_drop = model_pick(m, 2);
+
+	model_trace(m, "%s %u slots of class %u tier %u", is_drop ? "drop" : "demote", nr,
+		    class_id, tier);
+	if (!is_drop || class_id >= m->pool.nr_classes || tier >= PKV_NR_TIERS) {
+		(is_drop ? pkv_moves_drop : pkv_moves_demote)(&m->pool, class_id, tier, nr);
+		return;
+	}
+	nr_free = c->tiers[tier].nr_free;
+	pkv_moves_drop(&m->pool, class_id, tier, nr);
+	EXPECT(m, m->pool.counters.losses == nr_lost, "a page was lost by a drop");
+	EXPECT(m, m->pool.nr_moves <= nr_moves, "a drop planned a move");
+	nr_free = c->tiers[tier].nr_free - nr_free;
+	EXPECT(m, nr_free == nr || (nr_free < nr && c->policy->droppable(c, tier) == PKV_NONE),
+	       "%u slots dropped of %u", nr_free, nr);
+}
+
 /* The contents of a tier are gone; copies out of it that have not ended can't end well. */
 static void wipe_tier(struct model *m, uint32_t class_id, uint32_t tier)
 {

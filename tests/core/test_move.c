@@ -636,6 +636,147 @@ static void test_demote_cached(void **state)
 	rig_exit(&r);
 }
 
+/* ------------------------------------------------------- without an executor */
+
+/* @nr_pages of prompt 1, only cached, in the host tier. */
+static void cache_in_host(struct rig *r, uint32_t nr_pages)
+{
+	rig_free(r, rig_published(r, 1, nr_pages));
+	pkv_moves_demote(&r->pool, 0, PKV_DEVICE, nr_pages);
+	assert_int_equal(rig_settle(r), nr_pages);
+}
+
+static void drop(struct rig *r, uint32_t tier, uint32_t nr)
+{
+	pkv_moves_drop(&r->pool, 0, tier, nr);
+	rig_check(r);
+}
+
+/* What is on the disk too goes before the older page that is only cached. */
+static void test_drop_spares_the_cache(void **state)
+{
+	struct pkv_move_desc d[2];
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	rig_init(&r, 4, 4, 4);
+	cache_in_host(&r, 1);
+	seq = rig_seq_prio(&r, 4, 3);
+	assert_int_equal(pkv_seq_cold(&r.pool, seq), 0);
+	pkv_moves_demote(&r.pool, 0, PKV_DEVICE, 1);
+	assert_int_equal(rig_settle(&r), 1);
+	/* a page that is loaded while it goes to the disk keeps both copies */
+	pkv_moves_demote(&r.pool, 0, PKV_HOST, 2);
+	assert_int_equal(pkv_moves_fetch(&r.pool, 1, d, 2), 2);
+	assert_int_equal(pkv_seq_load(&r.pool, seq), 1);
+	rig_commit(&r, &d[0], -EIO, false);
+	rig_commit(&r, &d[1], 0, false);
+	assert_int_equal(rig_settle(&r), 1);
+	assert_int_equal(pkv_seq_cold(&r.pool, seq), 0);
+	drop(&r, PKV_DEVICE, 4);
+	assert_int_equal(rig_nr_free(&r, PKV_DEVICE), 4);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 2);
+	assert_int_equal(r.c->nr_cached, 1);
+
+	drop(&r, PKV_HOST, 1);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 3);
+	assert_int_equal(r.c->nr_cached, 1);
+	drop(&r, PKV_HOST, UINT32_MAX);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 4);
+	assert_int_equal(r.c->nr_cached, 0);
+	assert_int_equal(pkv_seq_load(&r.pool, seq), 1);
+	assert_int_equal(rig_settle(&r), 1);
+	assert_int_equal(r.pool.counters.losses, 0);
+	rig_exit(&r);
+}
+
+/* The spare copies of pages on the device go, and of held ones too. */
+static void test_drop_twins(void **state)
+{
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	seq = host_seq(&r);
+	assert_int_equal(pkv_seq_load(&r.pool, seq), 1);
+	assert_int_equal(rig_settle(&r), 2);
+	drop(&r, PKV_HOST, 1);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 1);
+	drop(&r, PKV_DEVICE, 2);
+	assert_int_equal(rig_nr_free(&r, PKV_DEVICE), 0);
+	assert_int_equal(pkv_seq_cold(&r.pool, seq), 0);
+	drop(&r, PKV_HOST, 1);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 2);
+	assert_int_equal(pkv_seq_load(&r.pool, seq), 0);
+	rig_exit(&r);
+}
+
+/* Moves that nobody fetches hold nothing back but what a sequence needs. */
+static void test_drop_takes_back(void **state)
+{
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	rig_init(&r, 4, 4, 4);
+	cache_in_host(&r, 2);
+	seq = rig_seq(&r, 4);
+	assert_int_equal(pkv_seq_cold(&r.pool, seq), 0);
+	pkv_moves_demote(&r.pool, 0, PKV_DEVICE, 1);
+	assert_int_equal(rig_settle(&r), 1);
+	pkv_moves_demote(&r.pool, 0, PKV_HOST, 3);
+	assert_int_equal(r.pool.nr_queued, 3);
+	drop(&r, PKV_HOST, 1);
+	assert_int_equal(r.pool.nr_queued, 2);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 2);
+	assert_int_equal(rig_nr_free(&r, PKV_DISK), 2);
+	drop(&r, PKV_HOST, 4);
+	assert_int_equal(r.pool.nr_queued, 1);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 3);
+	assert_int_equal(rig_settle(&r), 1);
+	assert_int_equal(pkv_seq_load(&r.pool, seq), 1);
+	assert_int_equal(rig_settle(&r), 1);
+	rig_exit(&r);
+}
+
+/* A slot that a page was to come to is free again, and the page stays where it is. */
+static void test_drop_takes_back_what_comes(void **state)
+{
+	struct rig r;
+	uint64_t seq;
+
+	(void)state;
+	rig_init(&r, 2, 2, 0);
+	rig_free(&r, rig_published(&r, 1, 2));
+	pkv_moves_demote(&r.pool, 0, PKV_DEVICE, 2);
+	assert_int_equal(r.pool.nr_queued, 2);
+	drop(&r, PKV_HOST, 2);
+	assert_int_equal(r.pool.nr_queued, 0);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 2);
+	assert_int_equal(rig_lookup(&r, 1, 2, &seq), 2);
+	rig_exit(&r);
+}
+
+/* What an executor has fetched ends by its commit. */
+static void test_drop_leaves_what_is_fetched(void **state)
+{
+	struct pkv_move_desc d;
+	struct rig r;
+
+	(void)state;
+	rig_init(&r, 2, 2, 2);
+	cache_in_host(&r, 1);
+	pkv_moves_demote(&r.pool, 0, PKV_HOST, 1);
+	d = rig_fetch(&r);
+	drop(&r, PKV_HOST, 2);
+	assert_int_equal(rig_nr_free(&r, PKV_HOST), 1);
+	rig_commit(&r, &d, 0, false);
+	assert_int_equal(r.c->nr_cached, 1);
+	assert_int_equal(rig_nr_free(&r, PKV_DISK), 1);
+	rig_exit(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -665,6 +806,11 @@ int main(void)
 		cmocka_unit_test(test_absent_slots_over_limit),
 		cmocka_unit_test(test_demote),
 		cmocka_unit_test(test_demote_cached),
+		cmocka_unit_test(test_drop_spares_the_cache),
+		cmocka_unit_test(test_drop_twins),
+		cmocka_unit_test(test_drop_takes_back),
+		cmocka_unit_test(test_drop_takes_back_what_comes),
+		cmocka_unit_test(test_drop_leaves_what_is_fetched),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

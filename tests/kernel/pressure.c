@@ -549,6 +549,140 @@ TEST_F_TIMEOUT(pressure, cold_pages_leave, TIMEOUT_S)
 	ASSERT_EQ(0, check_seqs(w, self->seqs, nr));
 }
 
+/* -------------------------------------------------------- without an executor */
+
+#define NR_CACHED	(24 * UNIT / SLOT / SEQ_PAGES)	/* prefixes */
+
+/* What is planned, carried out here and now, without contents. */
+static int run_moves(int pool)
+{
+	struct pagedkv_io_move moves[64];
+	int n, ret;
+
+	while ((n = fetch(pool, moves, 64)) > 0) {
+		ret = commit(pool, moves, (uint32_t)n);
+		if (ret)
+			return ret;
+	}
+	return n;
+}
+
+/* A sequence of SEQ_PAGES pages; what has to leave for it leaves. */
+static int add_pages(int pool, uint64_t *seq)
+{
+	int ret = create_seq(pool, NULL, 0, seq, NULL);
+
+	while (!ret && (ret = append(pool, *seq, SEQ_PAGES * PAGE_TOKENS)) == -EAGAIN)
+		ret = run_moves(pool);
+	return ret;
+}
+
+/* SEQ_PAGES pages that are only cached. */
+static int add_cached(int pool, uint32_t i)
+{
+	struct pagedkv_io_key keys[SEQ_PAGES];
+	uint64_t seq;
+	int ret = add_pages(pool, &seq);
+
+	make_keys(keys, SEQ_PAGES, i);
+	if (!ret && publish(pool, seq, keys, SEQ_PAGES) != SEQ_PAGES)
+		ret = -EPROTO;
+	return ret ? ret : one_op(pool, seq, PAGEDKV_IO_OP_FREE, 0, NULL);
+}
+
+/* Let the host tier have fewer slots, then all again: so many moves to the disk are planned. */
+static int plan_moves(int pool, uint32_t nr)
+{
+	struct pagedkv_io_set_limit l = {
+		.size = sizeof(l), .tier = 1, .limit = 24 * UNIT / SLOT - nr,
+	};
+	int ret = call(pool, PAGEDKV_CMD_SET_LIMIT, &l);
+
+	l.limit = 24 * UNIT / SLOT;
+	return ret ? ret : call(pool, PAGEDKV_CMD_SET_LIMIT, &l);
+}
+
+/*
+ * A pool in the group with a cold sequence and many cached pages, of which some should go to the
+ * disk; nobody carries that out. The pool, or -errno.
+ */
+static int begin_idle_pool(int dev, uint64_t *seq)
+{
+	struct pagedkv_io_pool_create p;
+	int pool, ret;
+
+	pool_params(&p, "pressure", DEVICE_SLOTS, 24 * UNIT / SLOT, 32 * UNIT / SLOT);
+	if (write_to(GROUP "/cgroup.procs", "0"))
+		return -EPROTO;
+	pool = create_pool_with(dev, &p);
+	if (write_to(ROOT "/cgroup.procs", "0"))
+		return -EPROTO;
+	if (pool < 0)
+		return pool;
+	ret = add_pages(pool, seq);
+	if (!ret)
+		ret = advise(pool, *seq, PAGEDKV_IO_COLD);
+	for (uint32_t i = 0; !ret && i < NR_CACHED; i++)
+		ret = add_cached(pool, i);
+	if (!ret)
+		ret = plan_moves(pool, 64);
+	return ret ? ret : pool;
+}
+
+/* Nobody has the pool open: what is cached goes, though there is a disk. */
+TEST_F_TIMEOUT(pressure, pool_without_clients, TIMEOUT_S)
+{
+	int dev = open_device(), pool;
+	struct hog h;
+	uint64_t seq;
+
+	if (!make_group("64M"))
+		SKIP(return, "no memory cgroup");
+	pool = begin_idle_pool(dev, &seq);
+	ASSERT_GE(pool, 0);
+	EXPECT_LE(1, nr_moves(pool));
+	EXPECT_EQ(24, resident_units(self->before));
+	close(pool);
+	EXPECT_EQ(0, begin_hog(&h, true, 48 * MIB, NULL));
+	EXPECT_GE(18 * MIB, resident_bytes() - self->before);
+	EXPECT_EQ(0, end_hog(&h));
+	EXPECT_EQ(0, nr_oom_kills());
+	/* The next server finds it in order, and can use all of it. */
+	pool = open_pool(dev, "pressure", 0);
+	ASSERT_GE(pool, 0);
+	EXPECT_EQ(0, check_pool(pool));
+	for (uint32_t i = 0; i < NR_CACHED; i++)
+		EXPECT_EQ(0, add_cached(pool, NR_CACHED + i));
+	EXPECT_EQ(0, check_pool(pool));
+	close(pool);
+	EXPECT_EQ(0, destroy_pool(dev, "pressure"));
+	close(dev);
+}
+
+/* Moves are planned and nobody fetches them: what is cached goes, what a sequence needs stays. */
+TEST_F_TIMEOUT(pressure, moves_that_nobody_fetches, TIMEOUT_S)
+{
+	int dev = open_device(), pool, state;
+	struct hog h;
+	uint64_t seq;
+
+	if (!make_group("64M"))
+		SKIP(return, "no memory cgroup");
+	pool = begin_idle_pool(dev, &seq);
+	ASSERT_GE(pool, 0);
+	EXPECT_EQ(0, begin_hog(&h, true, 48 * MIB, NULL));
+	EXPECT_GE(18 * MIB, resident_bytes() - self->before);
+	EXPECT_EQ(0, end_hog(&h));
+	EXPECT_EQ(0, nr_oom_kills());
+	EXPECT_EQ(0, check_pool(pool));
+	while ((state = advise(pool, seq, PAGEDKV_IO_WILLNEED)) == 1 || state == -EAGAIN)
+		ASSERT_EQ(0, run_moves(pool));
+	EXPECT_EQ(0, state);
+	close(pool);
+	EXPECT_EQ(0, destroy_pool(dev, "pressure"));
+	close(dev);
+}
+
 /* Cold pages that somebody has pinned need not leave: nothing would come of it. */
 TEST_F(pressure, pinned_pages_need_not_leave)
 {

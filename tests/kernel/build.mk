@@ -12,7 +12,7 @@ $(eval $(call kernel-test,pressure,tests/kernel/pressure.c,-luring -pthread))
 $(eval $(call kernel-test,proc,tests/kernel/proc.c))
 $(eval $(call kernel-test,threads,$(wildcard tests/kernel/threads*.c),-luring))
 $(eval $(call kernel-test,uring,tests/kernel/uring.c,-luring))
-fuzz-kernel := $(patsubst %,tests/kernel/%.c,fuzz fuzz_input fuzz_ioctl fuzz_other fuzz_world cover)
+fuzz-kernel := $(patsubst %,tests/kernel/%.c,fuzz fuzz_input fuzz_ioctl fuzz_other fuzz_thread fuzz_world cover)
 $(eval $(call kernel-test,fuzz,$(fuzz-kernel),-luring))
 vm-tests += $(patsubst %,$(O)/tests/lib_%,api seq prefix move threads foreign)
 vm-tests += $(O)/tests/test_engine

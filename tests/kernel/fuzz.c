@@ -526,6 +526,7 @@ int main(int argc, char **argv)
 	struct shared *s;
 	int opt;
 
+	leave_rseq(argv);
 	e = getenv("FUZZ_SECONDS");
 	if (e)
 		seconds = (uint32_t)atoi(e);
@@ -568,7 +569,8 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	if (access("/dev/pagedkv", R_OK | W_OK))
 		ksft_exit_skip("no /dev/pagedkv, or not for this user\n");
-	ksft_set_plan(3);
+	ksft_set_plan(4);
+	ksft_test_result(thread_bears_failures(), "a thread of the fuzzer bears failures\n");
 	if (cover_map_load(&map, module))
 		printf("# no KCOV, or not of this module: guided by results alone\n");
 	s = new_shared();

@@ -63,6 +63,18 @@ struct round {
 	struct pagedkv_io_commit commits[16];
 };
 
+/*
+ * Memory whose address is told to the module, and mappings of the module's,
+ * have addresses of their own, where the kernel puts nothing else: neither a
+ * pointer of which a half was spoiled nor a call on a mapping that another
+ * thread has just taken away may reach what the fuzzer itself lives on.
+ */
+#define MEMORY_AT	(0x2000ULL << 32)
+#define MEMORY_ROOM	(2ULL << 32)	/* an actor's */
+#define MAPS_AT		(0x3000ULL << 32)
+#define MAP_ROOM	(16ULL << 20)
+#define NR_MAP_ROOMS	256U
+
 /* A thread that makes calls. */
 struct actor {
 	struct world *world;
@@ -77,6 +89,7 @@ struct actor {
 	struct round *rounds;
 	int pipe[2];
 	int fail_nth;		/* a file: the allocation to fail, of the calls to come */
+	uint32_t kind, nth;	/* the call that is made, and what was said there */
 };
 
 struct pool_file {
@@ -95,6 +108,7 @@ struct world {
 	struct pagedkv_io_move moves[NR_MOVES];
 	uint32_t nr_moves;
 	struct { uint8_t *p; size_t len; } maps[NR_MAPS];
+	uint32_t nr_mapped;	/* ever */
 	uint64_t map_offset;
 	int eventfd;
 	pid_t children[NR_CHILDREN];
@@ -140,7 +154,13 @@ void reap(struct actor *a);
 void close_ring(struct actor *a);
 void end_child(pid_t *pid);
 
+/* fuzz_thread.c */
+void leave_rseq(char **argv);
+void begin_thread(struct actor *a);
+bool thread_bears_failures(void);
+
 /* fuzz_world.c: runs an input */
+void set_fail_nth(struct actor *a, uint32_t nth);
 struct world *world_new(void);
 /* NULL, or what is wrong. @each is told how each call of the first thread ended. */
 const char *world_run(struct world *w, const struct input *in,

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -17,6 +18,12 @@ static int result(long ret)
 
 /* ---------------------------------------------------------------- mappings */
 
+/* Where the next mapping goes; old ones there are gone, or the fuzzer's too. */
+static void *next_room(struct world *w)
+{
+	return (void *)(uintptr_t)(MAPS_AT + w->nr_mapped++ % NR_MAP_ROOMS * MAP_ROOM);
+}
+
 static int run_mmap(struct actor *a, struct choices *c, const struct kind *kind)
 {
 	static const int prots[] = { 3, 3, 3, 1, 2, 0, 7, 3 };
@@ -24,7 +31,7 @@ static int run_mmap(struct actor *a, struct choices *c, const struct kind *kind)
 	struct world *w = a->world;
 	size_t len = pages[choose(c, 8)] * PAGE;
 	int prot = prots[choose(c, 8)];
-	int flags = chance(c, 16) ? MAP_PRIVATE : MAP_SHARED;
+	int flags = MAP_FIXED | (chance(c, 16) ? MAP_PRIVATE : MAP_SHARED);
 	uint64_t offset = w->map_offset + choose(c, 4) % 3 * PAGE;
 	int fd = w->files[choose_file(w, c->record)].fd;
 	uint8_t *p;
@@ -36,7 +43,10 @@ static int run_mmap(struct actor *a, struct choices *c, const struct kind *kind)
 		flags |= MAP_LOCKED;
 	if (chance(c, 24))
 		offset = (uint64_t)choose_value(c) << (choose(c, 2) ? 12 : 32);
-	p = mmap(NULL, len, prot, flags, fd, (off_t)offset);
+	pthread_mutex_lock(&w->lock);
+	p = next_room(w);
+	pthread_mutex_unlock(&w->lock);
+	p = mmap(p, len, prot, flags, fd, (off_t)offset);
 	if (p == MAP_FAILED)
 		return -errno;
 	pthread_mutex_lock(&w->lock);
@@ -80,7 +90,8 @@ static int run_remap(struct actor *a, struct choices *c, const struct kind *kind
 		ret = -EBADF;
 	} else if (choose(c, 3)) {
 		len = (1 + choose(c, 80)) * PAGE;
-		p = mremap(w->maps[i].p, w->maps[i].len, len, choose(c, 2) ? MREMAP_MAYMOVE : 0);
+		p = mremap(w->maps[i].p, w->maps[i].len, len,
+			   choose(c, 2) ? MREMAP_MAYMOVE | MREMAP_FIXED : 0, next_room(w));
 		if (p == MAP_FAILED) {
 			ret = -errno;
 		} else {
@@ -111,7 +122,6 @@ static int run_madvise(struct actor *a, struct choices *c, const struct kind *ki
 	uint8_t *p = NULL;
 	size_t len = 0;
 	uint32_t i;
-	int ret;
 
 	(void)kind;
 	pthread_mutex_lock(&w->lock);
@@ -131,11 +141,7 @@ static int run_madvise(struct actor *a, struct choices *c, const struct kind *ki
 	case 2:
 		return result(choose(c, 2) ? mlock(p, len) : munlock(p, len));
 	case 3:
-		ret = result(syscall(SYS_remap_file_pages, p, len, 0, choose(c, 4), 0));
-		/* Failing, it may have unmapped it, and another mapping may be there by now. */
-		if (ret)
-			w->maps[i].p = NULL;
-		return ret;
+		return result(syscall(SYS_remap_file_pages, p, len, 0, choose(c, 4), 0));
 	default:
 		if (chance(c, 64))
 			len = PAGE;
@@ -418,6 +424,7 @@ static int run_fork(struct actor *a, struct choices *c, const struct kind *kind)
 	struct world *w = a->world;
 	pid_t *slot = &w->children[choose(c, NR_CHILDREN)];
 	uint32_t nr = 1 + choose(c, 4), end = w->at + nr, unused;
+	pid_t parent = getpid();
 	bool stays = choose(c, 2);
 
 	(void)kind;
@@ -437,7 +444,14 @@ static int run_fork(struct actor *a, struct choices *c, const struct kind *kind)
 		w->at = end;
 		return 0;
 	}
+	/* It does not outlive its parent, with what it holds. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(0);
 	w->is_child = true;
+	/* The parent's file is of the parent's allocations. */
+	close(a->fail_nth);
+	begin_thread(a);
 	memset(w->children, 0, sizeof(w->children));
 	/* The ring is the parent's. */
 	a->has_ring = false;

@@ -43,10 +43,11 @@ static uint32_t kind_of(const uint8_t *record)
 }
 
 /* The @nth allocation of this thread fails; 0: none does. */
-static void set_fail_nth(const struct actor *a, uint32_t nth)
+void set_fail_nth(struct actor *a, uint32_t nth)
 {
 	char text[12];
 
+	a->nth = nth;
 	if (a->fail_nth >= 0 && pwrite(a->fail_nth, text, (size_t)snprintf(text, sizeof(text), "%u",
 									   nth), 0) < 0)
 		abort();
@@ -60,6 +61,7 @@ static int run_kind(struct actor *a, const uint8_t *record, uint32_t kind)
 	int ret;
 
 	choices_begin(&c, record);
+	a->kind = kind;
 	if (fails)
 		set_fail_nth(a, 1 + record[RECORD_BYTES - 1] % 24);
 	ret = kind_at(kind)->run(a, &c, kind_at(kind));
@@ -84,7 +86,7 @@ static void *help(void *arg)
 	struct helper *h = arg;
 	uint32_t unused;
 
-	h->actor.fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	begin_thread(&h->actor);
 	cover_open(&h->actor.cover);
 	pthread_mutex_lock(&h->lock);
 	for (;;) {
@@ -262,10 +264,11 @@ void forget_names(int dev)
 static void begin_actor(struct actor *a, struct world *w)
 {
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+	void *at = (void *)(uintptr_t)(MEMORY_AT + a->is_helper * MEMORY_ROOM);
 
 	a->world = w;
-	a->memory = mmap(NULL, NR_REGIONS * (REGION + 4096), PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	a->memory = mmap(at, NR_REGIONS * (REGION + 4096), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (fd < 0 || ftruncate(fd, 4096) || a->memory == MAP_FAILED ||
 	    pipe2(a->pipe, O_CLOEXEC | O_NONBLOCK))
 		abort();
@@ -300,13 +303,13 @@ static void on_signal(int sig)
 
 static void begin_helper(struct world *w)
 {
-	struct sigaction act = { .sa_handler = on_signal };
+	struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_ONSTACK };
 
 	w->helper = calloc(1, sizeof(*w->helper));
 	if (!w->helper)
 		abort();
-	begin_actor(&w->helper->actor, w);
 	w->helper->actor.is_helper = true;
+	begin_actor(&w->helper->actor, w);
 	sigaction(SIGUSR1, &act, NULL);
 	pthread_mutex_init(&w->helper->lock, NULL);
 	pthread_cond_init(&w->helper->given, NULL);
@@ -331,7 +334,7 @@ struct world *world_new(void)
 	for (uint32_t i = 0; i < NR_FILES; i++)
 		w->files[i].fd = -1;
 	begin_actor(w->actor, w);
-	w->actor->fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	begin_thread(w->actor);
 	cover_open(&w->actor->cover);
 	begin_helper(w);
 	return w;

@@ -15,13 +15,13 @@
 #include <cstdlib>
 #include <vector>
 
-#define BENCH_MUST(call)                                                                       \
-  do {                                                                                         \
-    cudaError_t error_ = (call);                                                               \
-    if (error_ != cudaSuccess) {                                                               \
+#define BENCH_MUST(call)                                                                         \
+  do {                                                                                           \
+    cudaError_t error_ = (call);                                                                 \
+    if (error_ != cudaSuccess) {                                                                 \
       fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_)); \
-      exit(1);                                                                                 \
-    }                                                                                          \
+      exit(1);                                                                                   \
+    }                                                                                            \
   } while (0)
 
 namespace bench {

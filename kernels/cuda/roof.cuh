@@ -48,8 +48,8 @@ static __global__ void __launch_bounds__(kRoofThreads)
 }
 
 inline cudaError_t ReadRoof(const void* data, size_t bytes, uint32_t* sink, cudaStream_t stream) {
-  ReadRoofKernel<<<RoofBlocks(bytes), kRoofThreads, 0, stream>>>(
-      static_cast<const uint4*>(data), bytes / 16, 0x9e3779b9u, sink);
+  ReadRoofKernel<<<RoofBlocks(bytes), kRoofThreads, 0, stream>>>(static_cast<const uint4*>(data),
+                                                                 bytes / 16, 0x9e3779b9u, sink);
   return cudaGetLastError();
 }
 

@@ -10,9 +10,9 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 #include <cuda_runtime.h>
-
 #include <pagedkv/cache.h>
 
+#include <cerrno>
 #include <cmath>
 #include <cstdarg>
 #include <cstdint>
@@ -24,13 +24,13 @@
 #include "random.h"
 
 // A CUDA call that must not fail: the program ends, which the runner counts as a failure.
-#define CUDA_MUST(call)                                                                      \
-  do {                                                                                       \
-    cudaError_t error_ = (call);                                                             \
-    if (error_ != cudaSuccess) {                                                             \
+#define CUDA_MUST(call)                                                                           \
+  do {                                                                                            \
+    cudaError_t error_ = (call);                                                                  \
+    if (error_ != cudaSuccess) {                                                                  \
       printf("Bail out! %s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_)); \
-      exit(1);                                                                               \
-    }                                                                                        \
+      exit(1);                                                                                    \
+    }                                                                                             \
   } while (0)
 
 namespace kit {
@@ -150,8 +150,8 @@ void FillNormal(T* data, size_t nr, float deviation = 1) {
 }
 
 template <class T>
-void FillNormal(Buffer<T>* buffer, float deviation = 1) {
-  FillNormal(buffer->data(), buffer->size(), deviation);
+void FillNormal(Buffer<T>& buffer, float deviation = 1) {
+  FillNormal(buffer.data(), buffer.size(), deviation);
 }
 
 // ||out - ref|| / ||ref|| over nr elements; a NaN anywhere makes it NaN, which no bound admits.

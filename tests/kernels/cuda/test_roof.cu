@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The roofs read and copy all that they say; the kit notices what it is there to notice.
-#include "roof.cuh"
-
 #include <pagedkv/pkv_cuda.h>
 
 #include "kit.cuh"
+#include "roof.cuh"
 
 static void TestCopy(size_t nr_words) {
   kit::Buffer<uint32_t> src(nr_words), dst(nr_words);
@@ -21,8 +20,8 @@ static void TestRead(size_t nr_words) {
   sink.Zero();
   // one thread sees one word of four: 16 bytes alone
   uint32_t mix = words[0] ^ words[1] ^ words[2] ^ words[3];
-  pagedkv::ReadRoofKernel<<<1, pagedkv::kRoofThreads>>>(
-      reinterpret_cast<const uint4*>(data.data()), 1, mix, sink.data());
+  pagedkv::ReadRoofKernel<<<1, pagedkv::kRoofThreads>>>(reinterpret_cast<const uint4*>(data.data()),
+                                                        1, mix, sink.data());
   CUDA_MUST(cudaGetLastError());
   kit::Ok(sink.Get()[0] == mix, "reads what is there");
   sink.Zero();

@@ -625,21 +625,17 @@ static int alloc_staging(struct pkvrt_engine *e)
 	return 0;
 }
 
-/* All of it, or what the limit on locked memory leaves. */
-static void register_memory(struct pkvrt_engine *e)
+/*
+ * The host tier is left alone: it is only written from, which costs hardly more unregistered, and
+ * the kernel could have none of it back. Without the registration it works as well.
+ */
+static void register_staging(struct pkvrt_engine *e)
 {
-	struct iovec r[2] = {
-		{ pkvrt_arena_base(e->staging_arena), pkvrt_arena_bytes(e->staging_arena) },
+	struct iovec r = {
+		pkvrt_arena_base(e->staging_arena), pkvrt_arena_bytes(e->staging_arena)
 	};
 
-	if (e->host_arena) {
-		r[1] = (struct iovec){
-			pkvrt_arena_base(e->host_arena), pkvrt_arena_bytes(e->host_arena)
-		};
-		if (!pkvrt_disk_register(e->p.disk, r, 2))
-			return;
-	}
-	pkvrt_disk_register(e->p.disk, r, 1);
+	pkvrt_disk_register(e->p.disk, &r, 1);
 }
 
 static int adopt_page(void *ctx, uint32_t slot, const struct pkvrt_key *key)
@@ -708,7 +704,7 @@ int pkvrt_engine_create(struct pkvrt_engine **out, const struct pkvrt_engine_par
 		pkvrt_arena_report(e->host_arena, &e->stats.host);
 	e->stats.has_disk = !!e->p.disk;
 	if (e->p.disk) {
-		register_memory(e);
+		register_staging(e);
 		pkvrt_disk_scan(e->p.disk, adopt_page, e);
 	}
 	e->shared = e->stats;

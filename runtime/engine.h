@@ -2,7 +2,8 @@
 /*
  * The swap engine: one thread that fetches the moves of a pool, copies, and commits them. Copies
  * between device and host go through struct pkvrt_device, those to and from disk through a disk
- * tier; pages between device and disk pass a few staging pages.
+ * tier; pages between device and disk pass a few staging pages. Of all this memory only the staging
+ * pages are pinned: the kernel may take the pool's host memory back where the backend lets it.
  *
  * Whatever goes wrong with a copy is committed with its -errno, so that the page manager turns
  * it into a miss. Every move ends by its deadline, save copies that the device itself never ends.

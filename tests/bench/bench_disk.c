@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Swap-out and swap-in through the real path (disk.c over io.c, checksums and headers included)
- * beside fio, on the same file, with the same page size, depth and amount, taking turns.
+ * beside fio, on the same file, with the same page size, depth and amount, taking turns. As in the
+ * engine pages are written from memory that is not registered, the host tier, and read into some
+ * that is.
  *
  * usage: bench_disk [FILE]	a file to make and remove, default in $TMPDIR
  */
@@ -44,7 +46,7 @@ enum peer {
 struct bench {
 	const char *path;
 	struct pkvrt_disk *disk;
-	struct pkvrt_arena *arena;
+	struct pkvrt_arena *arena;	/* a window to write from, and one to read into */
 	uint64_t page_bytes, nr_pages, window;
 	struct pkvrt_disk_op *ops;
 	/* the pass under way */
@@ -79,6 +81,11 @@ static void released(struct pkvrt_disk_op *op)
 		submit_next(b, op);
 }
 
+static void *page_at(const struct bench *b, uint64_t i)
+{
+	return (char *)pkvrt_arena_base(b->arena) + i * b->page_bytes;
+}
+
 /* GB/s, or a negative errno. */
 static double run_pass(struct bench *b, enum pkvrt_disk_kind kind)
 {
@@ -88,8 +95,10 @@ static double run_pass(struct bench *b, enum pkvrt_disk_kind kind)
 	b->kind = kind;
 	b->next = 0;
 	b->nr_failed = 0;
-	for (i = 0; i < b->window; i++)
+	for (i = 0; i < b->window; i++) {
+		b->ops[i].buf = page_at(b, kind == PKVRT_DISK_LOAD ? b->window + i : i);
 		submit_next(b, &b->ops[i]);
+	}
 	ret = pkvrt_disk_drain(b->disk, start + 300 * SEC);
 	if (ret || b->nr_failed)
 		return ret ? ret : b->last_error;
@@ -265,7 +274,7 @@ static int run(struct bench *b, uint64_t page_bytes)
 	b->page_bytes = page_bytes;
 	b->nr_pages = dp.nr_slots;
 	b->window = WINDOW_BYTES / page_bytes;
-	ap.bytes = b->window * page_bytes;
+	ap.bytes = 2 * b->window * page_bytes;
 	ret = pkvrt_arena_create(&b->arena, &ap);
 	if (ret)
 		return ret;
@@ -276,12 +285,11 @@ static int run(struct bench *b, uint64_t page_bytes)
 		fprintf(stderr, "bench_disk: %s\n", why);
 		goto unmap;
 	}
-	pkvrt_disk_register(b->disk, &(struct iovec){ pkvrt_arena_base(b->arena), ap.bytes }, 1);
+	pkvrt_disk_register(b->disk, &(struct iovec){ page_at(b, b->window), ap.bytes / 2 }, 1);
 	b->ops = calloc(b->window, sizeof(b->ops[0]));
 	ret = b->ops ? 0 : -ENOMEM;
 	for (i = 0; !ret && i < b->window; i++)
 		b->ops[i] = (struct pkvrt_disk_op){
-			.buf = (char *)pkvrt_arena_base(b->arena) + i * page_bytes,
 			.done = done, .released = released, .user = b,
 		};
 	if (!ret)

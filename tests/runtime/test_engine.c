@@ -318,6 +318,35 @@ static void test_without_host(void **state)
 	stop(f, PATIENCE);
 }
 
+/* Bytes that are pinned in this process: what is registered with a ring is. */
+static size_t pinned_bytes(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	size_t kib = 0;
+	char line[128];
+
+	assert_non_null(status);
+	while (fgets(line, sizeof(line), status) && sscanf(line, "VmPin: %zu kB", &kib) != 1)
+		;
+	fclose(status);
+	return kib << 10;
+}
+
+/* The kernel may want the host tier's memory back: the engine pins what it stages alone. */
+static void test_host_is_not_pinned(void **state)
+{
+	struct fixture *f = *state;
+	size_t before = pinned_bytes();
+
+	f->nr_host = 1024;
+	start(f);
+	assert_in_range(pinned_bytes() - before, 0, f->nr_host / 2 * PAGE);
+	make_all(f);
+	visit(f, 20, 4);
+	assert_in_range(pinned_bytes() - before, 0, f->nr_host / 2 * PAGE);
+	stop(f, PATIENCE);
+}
+
 static void test_without_disk(void **state)
 {
 	struct fixture *f = *state;
@@ -572,6 +601,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		T(test_pages_come_back),
 		T(test_without_host),
+		T(test_host_is_not_pinned),
 		T(test_without_disk),
 		T(test_faults_are_misses),
 		T(test_failing_disk_is_given_up),

@@ -7,3 +7,14 @@ rt-src    := $(addprefix runtime/,arena.c device.c disk.c diskfmt.c diskimg.c en
 rt-ldlibs := -luring -lisal -lnuma
 include $(filter-out runtime/build.mk,$(sort $(wildcard runtime/*.mk)))
 $(eval $(call static-lib,pagedkv_rt,$(rt-src)))
+
+# The GPU's parts are a library of their own.
+cflags-runtime/cuda := -Ikernels/include -isystem $(CUDA_HOME)/include
+ifneq ($(CUDA),)
+gpu-src  := $(filter-out runtime/cuda/bench_%,$(sort $(wildcard runtime/cuda/*.c runtime/cuda/*.cu)))
+gpu-libs := -L$(CUDA_HOME)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_HOME)/lib64 -lcublas -lm
+$(eval $(call static-lib,pagedkv_gpu,$(gpu-src)))
+$(foreach b,$(basename $(notdir $(wildcard runtime/cuda/bench_*.cu))),\
+	$(eval cflags-runtime/cuda/$(b).cu := -Ikernels/cuda)\
+	$(eval $(call cuda-bench,cuda/$(b),runtime/cuda/$(b).cu,pagedkv_gpu,$(gpu-libs))))
+endif

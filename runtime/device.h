@@ -34,6 +34,13 @@ struct pkvrt_device {
 		     uint64_t *ticket);
 	/* 1: all of the ticket's copies are done, and it ends; 0: not yet; -errno: failed, ends. */
 	int (*poll)(void *ctx, uint64_t ticket);
+	/*
+	 * Both or neither. Host memory that copies will use, touched already, is made ready for the
+	 * device; until unpin, which comes when no copy uses it any more. 0 or -errno. By whoever
+	 * makes and ends the engine.
+	 */
+	int (*pin)(void *ctx, void *base, size_t bytes);
+	void (*unpin)(void *ctx, void *base);
 };
 
 /* A device in plain memory: slot after slot. */

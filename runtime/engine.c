@@ -72,6 +72,7 @@ struct pkvrt_engine {
 	uint8_t *host;
 	uint32_t nr_host_slots;
 	struct pkvrt_arena *host_arena, *staging_arena;
+	int host_pinned, staging_pinned;	/* by the device */
 	void **staging;			/* free pages */
 	unsigned int nr_staging;
 
@@ -662,11 +663,31 @@ static int start_thread(struct pkvrt_engine *e)
 	return -ret;
 }
 
+static int pin(struct pkvrt_engine *e, const struct pkvrt_arena *a, int *pinned)
+{
+	int ret;
+
+	if (!a || !e->p.device.pin)
+		return 0;
+	ret = e->p.device.pin(e->p.device.ctx, pkvrt_arena_base(a), pkvrt_arena_bytes(a));
+	*pinned = !ret;
+	return ret;
+}
+
+static void unpin(struct pkvrt_engine *e, const struct pkvrt_arena *a, int pinned)
+{
+	if (pinned)
+		e->p.device.unpin(e->p.device.ctx, pkvrt_arena_base(a));
+}
+
 static void free_engine(struct pkvrt_engine *e)
 {
 	/* A device that never ended its copies still writes there: better lost than reused. */
-	if (TAILQ_EMPTY(&e->copying))
+	if (TAILQ_EMPTY(&e->copying)) {
+		unpin(e, e->host_arena, e->host_pinned);
+		unpin(e, e->staging_arena, e->staging_pinned);
 		pkvrt_arena_destroy(e->staging_arena);
+	}
 	pkvrt_arena_destroy(e->host_arena);
 	pthread_mutex_destroy(&e->lock);
 	free(e->staging);
@@ -696,6 +717,10 @@ int pkvrt_engine_create(struct pkvrt_engine **out, const struct pkvrt_engine_par
 		ret = map_host(e);
 	if (!ret)
 		ret = alloc_staging(e);
+	if (!ret)
+		ret = pin(e, e->host_arena, &e->host_pinned);
+	if (!ret)
+		ret = pin(e, e->staging_arena, &e->staging_pinned);
 	if (ret)
 		goto free;
 	e->moves_fd = pagedkv_moves_fd(e->p.pool);

@@ -3,7 +3,8 @@
  * The swap engine: one thread that fetches the moves of a pool, copies, and commits them. Copies
  * between device and host go through struct pkvrt_device, those to and from disk through a disk
  * tier; pages between device and disk pass a few staging pages. Of all this memory only the staging
- * pages are pinned: the kernel may take the pool's host memory back where the backend lets it.
+ * pages are pinned: the kernel may take the pool's host memory back where the backend lets it. A
+ * GPU, though, copies from and to pinned memory alone, so with one the host tier stays as it is.
  *
  * Whatever goes wrong with a copy is committed with its -errno, so that the page manager turns
  * it into a miss. Every move ends by its deadline, save copies that the device itself never ends.
@@ -61,10 +62,11 @@ struct pkvrt_engine;
 /**
  * pkvrt_engine_create - give a pool an engine, and start it
  *
- * Places the pool's host memory, registers it with the disk, puts the published pages that the
- * disk holds into the pool's index, and starts the thread. On failure the disk is the caller's.
+ * Places the pool's host memory, registers it with the device and the disk, puts the published
+ * pages that the disk holds into the pool's index, and starts the thread. On failure the disk is
+ * the caller's.
  *
- * Return: 0, -EINVAL, -ENOMEM, -EAGAIN (no thread), or what placing the memory said.
+ * Return: 0, -EINVAL, -ENOMEM, -EAGAIN (no thread), or what placing the memory or pinning it said.
  */
 int pkvrt_engine_create(struct pkvrt_engine **out, const struct pkvrt_engine_params *p);
 

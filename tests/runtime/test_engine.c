@@ -54,8 +54,20 @@ struct sequence {
 	uint32_t tokens[SEQ_TOKENS];
 };
 
+/* A device that copies from and to pinned memory alone. */
+struct pinning {
+	struct pkvrt_device device;	/* that copies */
+	struct {
+		uint8_t *base;
+		size_t bytes;
+	} ranges[4];
+	unsigned int nr_pinned, nr_unpinned, fail_at;	/* fail_at: 1 is the first */
+	_Atomic unsigned int nr_strays;	/* copies of other memory */
+};
+
 struct fixture {
 	struct folder folder;
+	struct pinning *pinning;	/* NULL: any memory will do */
 	struct faults faults;
 	struct pkvrt_io_hooks hooks;
 	struct pagedkv *kv;
@@ -70,6 +82,55 @@ struct fixture {
 	struct sequence seqs[NR_SEQS];
 	unsigned int nr_lost;
 };
+
+static int pinning_begin(void *ctx, const struct pkvrt_copy *copies, unsigned int nr,
+			 uint64_t *ticket)
+{
+	struct pinning *p = ctx;
+	unsigned int i, j;
+
+	for (i = 0; i < nr; i++) {
+		uint8_t *host = copies[i].host;
+
+		for (j = 0; j < p->nr_pinned; j++)
+			if (host >= p->ranges[j].base &&
+			    host + PAGE <= p->ranges[j].base + p->ranges[j].bytes)
+				break;
+		if (copies[i].kind != PKVRT_COPY_DEVICE && j == p->nr_pinned)
+			atomic_fetch_add(&p->nr_strays, 1);
+	}
+	return p->device.begin(p->device.ctx, copies, nr, ticket);
+}
+
+static int pinning_poll(void *ctx, uint64_t ticket)
+{
+	struct pinning *p = ctx;
+
+	return p->device.poll(p->device.ctx, ticket);
+}
+
+static int pinning_pin(void *ctx, void *base, size_t bytes)
+{
+	struct pinning *p = ctx;
+
+	if (p->nr_pinned + 1 == p->fail_at)
+		return -EIO;
+	p->ranges[p->nr_pinned].base = base;
+	p->ranges[p->nr_pinned++].bytes = bytes;
+	return 0;
+}
+
+static void pinning_unpin(void *ctx, void *base)
+{
+	struct pinning *p = ctx;
+	unsigned int i;
+
+	for (i = 0; i < p->nr_pinned && p->ranges[i].base != base; i++)
+		;
+	assert_true(i < p->nr_pinned);
+	p->ranges[i].base = NULL;
+	p->nr_unpinned++;
+}
 
 static uint8_t *slot_at(struct fixture *f, uint32_t slot)
 {
@@ -86,7 +147,7 @@ static struct pkvrt_disk *open_disk(struct fixture *f)
 	return disk_open(&p);
 }
 
-static void start(struct fixture *f)
+static int try_start(struct fixture *f)
 {
 	struct pkvrt_disk_info info = { .salt = { 1 } };
 	struct pkvrt_engine_params ep = {
@@ -102,6 +163,7 @@ static void start(struct fixture *f)
 			.nr_slots = { NR_DEVICE, f->nr_host, f->no_disk ? 0 : NR_DISK },
 		},
 	};
+	int ret;
 
 	if (!f->no_disk) {
 		ep.disk = open_disk(f);
@@ -113,8 +175,23 @@ static void start(struct fixture *f)
 	f->device = page_alloc(NR_DEVICE);
 	f->cpu = (struct pkvrt_device_cpu){ f->device, PAGE };
 	pkvrt_device_cpu_init(&ep.device, &f->cpu);
+	if (f->pinning) {
+		f->pinning->device = ep.device;
+		ep.device = (struct pkvrt_device){
+			.ctx = f->pinning, .begin = pinning_begin, .poll = pinning_poll,
+			.pin = pinning_pin, .unpin = pinning_unpin,
+		};
+	}
 	ep.pool = f->pool;
-	assert_int_equal(pkvrt_engine_create(&f->engine, &ep), 0);
+	ret = pkvrt_engine_create(&f->engine, &ep);
+	if (ret)
+		pkvrt_disk_close(ep.disk, PATIENCE);
+	return ret;
+}
+
+static void start(struct fixture *f)
+{
+	assert_int_equal(try_start(f), 0);
 }
 
 static void stop(struct fixture *f, uint64_t drain_ns)
@@ -345,6 +422,30 @@ static void test_host_is_not_pinned(void **state)
 	visit(f, 20, 4);
 	assert_in_range(pinned_bytes() - before, 0, f->nr_host / 2 * PAGE);
 	stop(f, PATIENCE);
+}
+
+/* Host tier and staging: all that copies touch; and none of it when the engine has ended. */
+static void test_device_pins(void **state)
+{
+	struct fixture *f = *state;
+	struct pinning p = { 0 };
+
+	f->pinning = &p;
+	start(f);
+	assert_int_equal(p.nr_pinned, 2);
+	make_all(f);
+	visit(f, 100, 7);
+	assert_int_equal(f->nr_lost, 0);
+	stop(f, PATIENCE);
+	assert_int_equal(p.nr_strays, 0);
+	assert_int_equal(p.nr_unpinned, 2);
+	for (p.fail_at = 1; p.fail_at <= 2; p.fail_at++) {
+		p.nr_pinned = p.nr_unpinned = 0;
+		assert_int_equal(try_start(f), -EIO);
+		assert_int_equal(p.nr_unpinned, p.fail_at - 1);
+		assert_null(f->engine);
+		stop(f, 0);
+	}
 }
 
 static void test_without_disk(void **state)
@@ -602,6 +703,7 @@ int main(void)
 		T(test_pages_come_back),
 		T(test_without_host),
 		T(test_host_is_not_pinned),
+		T(test_device_pins),
 		T(test_without_disk),
 		T(test_faults_are_misses),
 		T(test_failing_disk_is_given_up),

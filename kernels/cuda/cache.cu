@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: MIT
-// Writing new tokens into pages, rotated. A thread has two vectors of one head of one token: those
-// that a rotation mixes, dims i and i + rotary_dim / 2 on, or two that it leaves alone. It loads
-// them before it looks up where they go, so that both take the memory's latency at once.
-#include <cstdint>
-
+// Writing new tokens into pages, rotated. A thread has one pair of vectors, those that a rotation
+// mixes (dims i and i + rotary_dim / 2 on) or two that it leaves alone, in several heads of one
+// token. It loads all of them before it looks up where they go, so that both take the memory's
+// latency at once, and the rotation once.
 #include "cache.cuh"
 #include "vector.cuh"
 
 namespace pagedkv {
 namespace {
 
-constexpr int kThreads = 256;
-
-enum Part { kQ, kK, kV };
+constexpr uint32_t kThreads = 256;
+constexpr uint32_t kHeads = 4;  // of a thread, at once
 
 struct Write {
   struct pkv_cuda_cache_write w;
   struct pkv_kv_layout layout;
-  uint32_t pairs_per_head;  // of vectors
-  uint32_t pairs;           // of a token
-  uint32_t tokens_per_block;
 };
 
 // Where the vectors of a pair begin within a head. `second` is head_dim where there is none.
@@ -50,14 +45,26 @@ __device__ uint32_t SeqOf(const uint32_t* __restrict__ query_start, uint32_t nr_
   return low;
 }
 
-__device__ void Rotate(const float* __restrict__ rotation, Vector* a, Vector* b) {
-  // pairs of cos and sin of eight dims: 64 bytes
-  float r[2 * kVector];
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    float4 v = reinterpret_cast<const float4*>(rotation)[i];
-    r[4 * i] = v.x, r[4 * i + 1] = v.y, r[4 * i + 2] = v.z, r[4 * i + 3] = v.w;
-  }
+// The place of a token, and its rotation.
+struct Place {
+  uint64_t offset;  // of its rows in the arena, head 0's K
+  const float* rotation;
+};
+
+__device__ Place PlaceOf(const Write& job, uint32_t seq, uint32_t token) {
+  const struct pkv_cuda_cache_write& w = job.w;
+  const struct pkv_kv_layout& l = job.layout;
+  uint32_t position = w.context_tokens[seq] - (w.query_start[seq + 1] - token);
+  uint64_t row = w.table_rows ? w.table_rows[seq] : seq;
+  uint32_t page = position / l.page_tokens;
+  uint64_t slot = w.table[row * w.table_row_slots + page];
+  return {slot * l.page_stride_bytes + w.layer * l.layer_stride_bytes +
+              (position - page * l.page_tokens) * l.token_stride_bytes,
+          w.rotation + static_cast<uint64_t>(position) * w.rotary_dim};
+}
+
+// By a vector of cosines and sines in turn.
+__device__ __forceinline__ void Rotate(const float (&r)[2 * kVector], Vector* a, Vector* b) {
 #pragma unroll
   for (int i = 0; i < kVector; i++) {
     float c = r[2 * i], s = r[2 * i + 1], x = a->x[i], y = b->x[i];
@@ -66,77 +73,116 @@ __device__ void Rotate(const float* __restrict__ rotation, Vector* a, Vector* b)
   }
 }
 
-__device__ void Scale(float by, Vector* v) {
+__device__ __forceinline__ void Scale(float by, Vector* v) {
 #pragma unroll
   for (int i = 0; i < kVector; i++) v->x[i] *= by;
 }
 
-__global__ void __launch_bounds__(kThreads) CacheWriteKernel(const __grid_constant__ Write job) {
+// Row `token` of q, k or v, whichever has `head` of all of theirs, and its own number there.
+__device__ __forceinline__ const void* RowOf(const Write& job, uint32_t token, uint32_t head,
+                                             uint64_t* at) {
+  const struct pkv_cuda_cache_write& w = job.w;
+  uint32_t k = head - w.nr_q_heads, v = k - job.layout.nr_kv_heads;
+  bool is_q = head < w.nr_q_heads, is_k = !is_q && k < job.layout.nr_kv_heads;
+  *at = token * (is_q   ? w.q_row_elements
+                 : is_k ? w.k_row_elements
+                        : w.v_row_elements) +
+        static_cast<uint64_t>(is_q   ? head
+                              : is_k ? k
+                                     : v) *
+            job.layout.head_dim;
+  return is_q ? w.q : is_k ? w.k : w.v;
+}
+
+__device__ __forceinline__ void StorePair(const Write& job, const Place& place, uint32_t token,
+                                          uint32_t head, Pair pair, bool both, Vector a, Vector b) {
   const struct pkv_cuda_cache_write& w = job.w;
   const struct pkv_kv_layout& l = job.layout;
-  uint32_t token = blockIdx.x * job.tokens_per_block + threadIdx.y;
+  if (head < w.nr_q_heads) {
+    uint64_t to = token * w.q_out_row_elements + static_cast<uint64_t>(head) * l.head_dim;
+    StoreVector(w.q_out, w.q_out_dtype, to + pair.first, a);
+    if (both) StoreVector(w.q_out, w.q_out_dtype, to + pair.second, b);
+    return;
+  }
+  head -= w.nr_q_heads;
+  bool is_v = head >= l.nr_kv_heads;
+  if (is_v) head -= l.nr_kv_heads;
+  const float* scales = is_v ? w.v_scale : w.k_scale;
+  if (l.dtype == PKV_E4M3 && scales) {
+    float by = 1 / scales[head];
+    Scale(by, &a);
+    Scale(by, &b);
+  }
+  char* to = static_cast<char*>(w.base) + place.offset + (is_v ? l.kv_stride_bytes : 0) +
+             head * l.head_stride_bytes;
+  StoreVector(to, l.dtype, pair.first, a);
+  if (both) StoreVector(to, l.dtype, pair.second, b);
+}
+
+// Threads: (pair of a head, heads, tokens).
+template <class Raw>
+__global__ void __launch_bounds__(kThreads) CacheWriteKernel(const __grid_constant__ Write job) {
+  const struct pkv_cuda_cache_write& w = job.w;
+  uint32_t token = blockIdx.x * blockDim.z + threadIdx.z;
   if (token >= w.nr_tokens) return;
+  uint32_t nr_heads = w.nr_q_heads + 2 * job.layout.nr_kv_heads;
+  Pair pair = PairOf(threadIdx.x, w.rotary_dim, job.layout.head_dim);
+  bool both = pair.second < job.layout.head_dim, rotated = pair.first < w.rotary_dim;
+  Place place;
+  float rotation[2 * kVector];
+  bool found = false;
 
-  uint32_t seq = w.nr_seqs, position = 0;
-  uint64_t slot = 0;
-  for (uint32_t at = threadIdx.x; at < job.pairs; at += blockDim.x) {
-    uint32_t head = at / job.pairs_per_head;
-    Pair pair = PairOf(at % job.pairs_per_head, w.rotary_dim, l.head_dim);
-    Part part = head < w.nr_q_heads ? kQ : head < w.nr_q_heads + l.nr_kv_heads ? kK : kV;
-    if (part != kQ) head -= w.nr_q_heads + (part == kV ? l.nr_kv_heads : 0);
-    const void* src = part == kQ ? w.q : part == kK ? w.k : w.v;
-    uint64_t row = part == kQ ? w.q_row_elements : part == kK ? w.k_row_elements : w.v_row_elements;
-    uint64_t from = token * row + static_cast<uint64_t>(head) * l.head_dim;
-    bool both = pair.second < l.head_dim;
-    Vector a = LoadVector(src, w.src_dtype, from + pair.first), b = {};
-    if (both) b = LoadVector(src, w.src_dtype, from + pair.second);
-
-    if (seq == w.nr_seqs) {
-      seq = SeqOf(w.query_start, w.nr_seqs, token);
+  for (uint32_t first = threadIdx.y; first < nr_heads; first += kHeads * blockDim.y) {
+    Raw a[kHeads], b[kHeads];
+#pragma unroll
+    for (uint32_t i = 0; i < kHeads; i++) {
+      uint32_t head = first + i * blockDim.y;
+      if (head >= nr_heads) continue;
+      uint64_t at;
+      const void* row = RowOf(job, token, head, &at);
+      a[i].Load(row, at + pair.first);
+      if (both) b[i].Load(row, at + pair.second);
+    }
+    if (!found) {
+      uint32_t seq = SeqOf(w.query_start, w.nr_seqs, token);
       if (seq == w.nr_seqs) return;
-      position = w.context_tokens[seq] - (w.query_start[seq + 1] - token);
-      uint64_t table_row = w.table_rows ? w.table_rows[seq] : seq;
-      slot = w.table[table_row * w.table_row_slots + position / l.page_tokens];
+      place = PlaceOf(job, seq, token);
+      const float4* r = reinterpret_cast<const float4*>(place.rotation + 2 * pair.first);
+      for (int i = 0; rotated && i < kVector / 2; i++) {
+        float4 v = r[i];
+        rotation[4 * i] = v.x, rotation[4 * i + 1] = v.y;
+        rotation[4 * i + 2] = v.z, rotation[4 * i + 3] = v.w;
+      }
+      found = true;
     }
-    if (part != kV && pair.first < w.rotary_dim)
-      Rotate(w.rotation + static_cast<uint64_t>(position) * w.rotary_dim + 2 * pair.first, &a, &b);
-
-    if (part == kQ) {
-      uint64_t to = token * w.q_out_row_elements + static_cast<uint64_t>(head) * l.head_dim;
-      StoreVector(w.q_out, w.q_out_dtype, to + pair.first, a);
-      if (both) StoreVector(w.q_out, w.q_out_dtype, to + pair.second, b);
-      continue;
+#pragma unroll
+    for (uint32_t i = 0; i < kHeads; i++) {
+      uint32_t head = first + i * blockDim.y;
+      if (head >= nr_heads) continue;
+      Vector x = a[i].Floats(w.src_dtype), y = both ? b[i].Floats(w.src_dtype) : Vector{};
+      if (rotated && head < w.nr_q_heads + job.layout.nr_kv_heads) Rotate(rotation, &x, &y);
+      StorePair(job, place, token, head, pair, both, x, y);
     }
-    const float* scales = part == kK ? w.k_scale : w.v_scale;
-    if (l.dtype == PKV_E4M3 && scales) {
-      float by = 1 / scales[head];
-      Scale(by, &a);
-      Scale(by, &b);
-    }
-    char* place = static_cast<char*>(w.base) + slot * l.page_stride_bytes +
-                  w.layer * l.layer_stride_bytes + (part == kV ? l.kv_stride_bytes : 0) +
-                  head * l.head_stride_bytes + position % l.page_tokens * l.token_stride_bytes;
-    StoreVector(place, l.dtype, pair.first, a);
-    if (both) StoreVector(place, l.dtype, pair.second, b);
   }
 }
 
 }  // namespace
 
 cudaError_t CacheWrite(const struct pkv_cuda_cache_write& w) {
-  Write job = {w, *w.layout, 0, 0, 0};
+  Write job = {w, *w.layout};
   job.w.layout = nullptr;
-  uint32_t rotated = w.rotary_dim / 2 / kVector;
-  uint32_t left = (w.layout->head_dim - w.rotary_dim) / kVector;
-  job.pairs_per_head = rotated + (left + 1) / 2;
-  job.pairs = job.pairs_per_head * (w.nr_q_heads + 2 * w.layout->nr_kv_heads);
-  // as many pairs for each thread
-  uint32_t rounds = (job.pairs + kThreads - 1) / kThreads;
-  uint32_t columns = ((job.pairs + rounds - 1) / rounds + 7) / 8 * 8;
-  job.tokens_per_block = kThreads / columns;
-  dim3 threads(columns, job.tokens_per_block);
-  uint32_t blocks = (w.nr_tokens + job.tokens_per_block - 1) / job.tokens_per_block;
-  CacheWriteKernel<<<blocks, threads, 0, static_cast<cudaStream_t>(w.stream)>>>(job);
+  uint32_t head_dim = w.layout->head_dim;
+  uint32_t nr_heads = w.nr_q_heads + 2 * w.layout->nr_kv_heads;
+  dim3 threads;
+  threads.x = w.rotary_dim / 2 / kVector + ((head_dim - w.rotary_dim) / kVector + 1) / 2;
+  threads.y = std::min((nr_heads + kHeads - 1) / kHeads, kThreads / threads.x);
+  threads.z = std::min(kThreads / (threads.x * threads.y), 64u);
+  uint32_t blocks = (w.nr_tokens + threads.z - 1) / threads.z;
+  cudaStream_t stream = static_cast<cudaStream_t>(w.stream);
+  if (w.src_dtype == PKV_F32)
+    CacheWriteKernel<RawFloats><<<blocks, threads, 0, stream>>>(job);
+  else
+    CacheWriteKernel<RawHalves><<<blocks, threads, 0, stream>>>(job);
   return cudaGetLastError();
 }
 

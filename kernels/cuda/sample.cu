@@ -5,18 +5,20 @@
  * are exact and in no order, and so a draw is the same however many threads took part.
  *
  * Limits are found without sorting. A logit's key is its bits in an order of integers. The cluster
- * narrows a range of keys, [low, high): above it all are kept, below it none. Each round splits it
- * in eight at seven pivots, counts and weighs what is at or above each, and goes on with the part
- * where the limit is crossed, until that has one key, or one token. Each thread remembers which of
- * its logits are in the range, and looks at no others again.
+ * narrows a range of keys, [low, high): above it all are kept, below it none. A first survey, in
+ * which all logits are weighed anyway, tells the likely ones from the rest. Each round after it
+ * splits the range in eight at seven pivots, counts and weighs what is at or above each, and goes
+ * on with the part where the limit is crossed. Each thread remembers which of its logits are in the
+ * range, and looks at no others again. The last few are ranked each by each.
  */
+#include "sample.cuh"
+
 #include <cooperative_groups.h>
 
 #include <cmath>
 #include <cstdint>
 #include <utility>
 
-#include "sample.cuh"
 #include "vector.cuh"
 
 namespace pagedkv {
@@ -28,6 +30,8 @@ constexpr uint32_t kBlocks = 8;  // a cluster
 constexpr uint32_t kThreads = 512;
 constexpr uint32_t kWarps = kThreads / 32;
 constexpr uint32_t kPivots = 7;
+constexpr uint32_t kSurveyPivots = 3;
+constexpr uint32_t kFew = 128;  // that are ranked each by each
 constexpr uint64_t kWeightOne = uint64_t{1} << 40;
 constexpr float kLog2E = 1.44269504088896341f;
 
@@ -40,19 +44,30 @@ struct Mass {
   uint32_t count;
 };
 
-// Blocks of a cluster leave sums for each other here; two in turn save a barrier.
+// Blocks of a cluster leave things for each other here; two in turn save a barrier.
 struct Exchange {
   Mass mass[2][kBlocks][kPivots];
   uint64_t best[kBlocks];
+  uint32_t few[2][kBlocks][kFew];  // keys
+  uint32_t nr_few[2][kBlocks];
   uint32_t segment_count[kBlocks * kWarps];  // of equals at the limit
   uint64_t segment_weight[kBlocks * kWarps];
+};
+
+struct Crossing {
+  uint32_t key;
+  Mass above, in;
 };
 
 struct Shared {
   Exchange exchange;
   Mass warp_mass[kWarps][kPivots];
   uint64_t warp_best[kWarps];
-  float logits[];  // of this block
+  uint32_t keys[kFew];
+  uint64_t weights[kFew];
+  uint32_t nr_few;  // of this block
+  Crossing crossing;
+  __align__(16) float logits[];  // of this block
 };
 
 __device__ __forceinline__ uint32_t KeyOf(float logit) {
@@ -101,17 +116,28 @@ class Row {
     // no block writes into another's memory before that one is there
     auto started = cluster_.barrier_arrive();
     uint64_t at = row * s.row_elements + first_;
-    uint64_t best = 0;
+    float hottest = -INFINITY;
+    uint32_t hottest_at = ~0u;
+    auto keep = [&](uint32_t i, float logit) {
+      // a thread's tokens ascend: of equals the first is the lowest
+      if (logit > hottest) hottest = logit, hottest_at = i;
+      shared_->logits[i] = NoNan(logit);
+    };
     bool whole = s.row_elements % kVector == 0 && reinterpret_cast<uintptr_t>(s.logits) % 16 == 0;
     uint32_t nr_vectors = whole ? nr_ / kVector : 0;
 #pragma unroll 4
     for (uint32_t i = threadIdx.x; i < nr_vectors; i += kThreads) {
       Vector v = LoadVector(s.logits, s.dtype, at + i * kVector);
 #pragma unroll
-      for (uint32_t j = 0; j < kVector; j++) best = max(best, Keep(i * kVector + j, v.x[j]));
+      for (uint32_t j = 0; j < kVector; j++) keep(i * kVector + j, v.x[j]);
     }
+#pragma unroll 4
     for (uint32_t i = nr_vectors * kVector + threadIdx.x; i < nr_; i += kThreads)
-      best = max(best, Keep(i, LoadLogit(s.logits, s.dtype, at + i)));
+      keep(i, LoadLogit(s.logits, s.dtype, at + i));
+    if (threadIdx.x == 0) shared_->nr_few = 0;
+    // the greatest key, and of equals the lowest token; where all are -inf that is 0
+    uint64_t best = static_cast<uint64_t>(KeyOf(hottest)) << 32 |
+                    static_cast<uint32_t>(~(hottest_at == ~0u ? 0 : first_ + hottest_at));
     cluster_.barrier_wait(std::move(started));
 #pragma unroll
     for (int i = 16; i > 0; i /= 2) best = max(best, __shfl_xor_sync(~0u, best, i));
@@ -149,9 +175,12 @@ class Row {
                           static_cast<float>(kWeightOne));
   }
 
-  // Sums what each thread of the cluster brings for `nr` pivots; all have the sums then.
-  __device__ void SumMass(Mass* mass, uint32_t nr) {
+  // Sums what each thread of the cluster brings; all have the sums then.
+  template <uint32_t nr>
+  __device__ void SumMass(Mass (&mass)[nr]) {
+    static_assert(nr <= kPivots, "");
     uint32_t turn = turn_++ % 2;
+#pragma unroll
     for (uint32_t p = 0; p < nr; p++) {
       uint32_t count = __reduce_add_sync(~0u, mass[p].count);
       uint64_t weight = WarpSum(mass[p].weight);
@@ -169,6 +198,7 @@ class Row {
       cluster_.map_shared_rank(shared_, to)->exchange.mass[turn][rank_][p] = sum;
     }
     cluster_.sync();
+#pragma unroll
     for (uint32_t p = 0; p < nr; p++) {
       mass[p] = {0, 0};
       for (uint32_t i = 0; i < kBlocks; i++) {
@@ -179,13 +209,6 @@ class Row {
   }
 
  private:
-  // Keeps a logit; the greatest of what it returns is the greatest key, of equals the lowest token.
-  __device__ __forceinline__ uint64_t Keep(uint32_t i, float logit) {
-    logit = NoNan(logit);
-    shared_->logits[i] = logit;
-    return static_cast<uint64_t>(KeyOf(logit)) << 32 | static_cast<uint32_t>(~(first_ + i));
-  }
-
   Shared* shared_;
   cg::cluster_group cluster_;
   uint32_t rank_, chunk_, first_, nr_;
@@ -217,25 +240,130 @@ struct Range {
   __device__ bool Has(uint32_t key) const { return key >= low && key < high; }
 };
 
-// Pivots of the first round, below the greatest logit, in units of the temperature: what is likely
-// is told from the rest at once.
-__device__ const float kFirstPivots[kPivots] = {20, 14, 10, 7, 4.5f, 2.5f, 1};
+// The part of the range where the limit is crossed, of those between ascending pivots. mass: of
+// what is at or above each and in the range.
+template <uint32_t kNr>
+__device__ Range PartOf(const Range& range, const Limit& limit, const uint32_t (&pivots)[kNr],
+                        const Mass (&mass)[kNr]) {
+  Range part = range;
+#pragma unroll
+  for (uint32_t p = 0; p < kNr; p++) {
+    Mass m = {mass[p].weight + range.above.weight, mass[p].count + range.above.count};
+    if (limit.Reached(m)) {
+      part.low = pivots[p];
+      part.in = m;
+    } else if (part.high == range.high) {
+      part.high = pivots[p];
+      part.above = m;
+    }
+  }
+  return part;
+}
 
-__device__ void Narrow(Row* row, float cool, const Limit& limit, Range* range) {
+// What a pass over all logits of the row tells.
+struct Survey {
+  Mass all;
+  float log_sum;  // of exp(logit - hottest)
+  uint32_t pivots[kSurveyPivots];
+  Mass mass[kSurveyPivots];
+};
+
+// Pivots are so many temperatures below the greatest logit. `limits`: does anybody want them?
+__device__ Survey SurveyOf(Row* row, uint32_t vocab, float cool, bool limits, bool logprobs) {
+  const float below[kSurveyPivots] = {8, 5, 3};
+  float pivots[kSurveyPivots];
+  Survey s;
+#pragma unroll
+  for (uint32_t p = 0; p < kSurveyPivots; p++) {
+    pivots[p] = NoNan(row->hottest() - below[p] * kLog2E / cool);
+    s.pivots[p] = KeyOf(pivots[p]);
+  }
+  bool apart = logprobs && cool != kLog2E;
+  Mass mass[2 + kSurveyPivots] = {};
+#pragma unroll 4
+  for (uint32_t i = threadIdx.x; i < row->nr(); i += kThreads) {
+    float logit = row->Logit(i);
+    uint64_t weight = row->Weight(logit, cool);
+    mass[0].weight += weight;
+    if (apart) mass[1].weight += row->Weight(logit, kLog2E);
+    if (!limits || logit < pivots[0]) continue;
+#pragma unroll
+    for (uint32_t p = 0; p < kSurveyPivots; p++) {
+      mass[2 + p].weight += logit >= pivots[p] ? weight : 0;
+      mass[2 + p].count += logit >= pivots[p];
+    }
+  }
+  row->SumMass(mass);
+  s.all = {mass[0].weight, vocab};
+  uint64_t sum = apart ? mass[1].weight : mass[0].weight;
+  s.log_sum = logf(static_cast<float>(static_cast<double>(sum) / kWeightOne));
+  for (uint32_t p = 0; p < kSurveyPivots; p++) s.mass[p] = mass[2 + p];
+  return s;
+}
+
+// The end of Narrow(): of at most kFew logits that are active still, all in the range, the one at
+// which the limit is crossed.
+__device__ void RankFew(Row* row, float cool, const Limit& limit, uint64_t active, uint32_t turn,
+                        Range* range) {
+  Shared* shared = row->shared();
+  for (uint64_t left = active; left; left &= left - 1) {
+    uint32_t key = KeyOf(row->Logit(threadIdx.x + (__ffsll(left) - 1) * kThreads));
+    uint32_t at = atomicAdd(&shared->nr_few, 1);
+    for (uint32_t i = 0; i < kBlocks; i++)
+      row->cluster().map_shared_rank(shared, i)->exchange.few[turn][row->rank()][at] = key;
+  }
+  __syncthreads();
+  if (threadIdx.x < kBlocks)
+    row->cluster().map_shared_rank(shared, threadIdx.x)->exchange.nr_few[turn][row->rank()] =
+        shared->nr_few;
+  row->cluster().sync();
+  if (threadIdx.x == 0) shared->nr_few = 0;
+  uint32_t nr = range->count(), at = threadIdx.x, block = 0;
+  uint32_t key = 0;
+  if (at < nr) {
+    while (at >= shared->exchange.nr_few[turn][block]) at -= shared->exchange.nr_few[turn][block++];
+    key = shared->exchange.few[turn][block][at];
+    shared->keys[threadIdx.x] = key;
+    shared->weights[threadIdx.x] = row->Weight(LogitOf(key), cool);
+  }
+  __syncthreads();
+  if (threadIdx.x < nr) {
+    Mass above = range->above, in = range->above;
+    bool first = true;  // of its equals
+    for (uint32_t i = 0; i < nr; i++) {
+      uint32_t other = shared->keys[i];
+      uint64_t weight = shared->weights[i];
+      if (other > key) above.weight += weight, above.count++;
+      if (other >= key) in.weight += weight, in.count++;
+      if (other == key && i < threadIdx.x) first = false;
+    }
+    if (first && limit.Reached(in) && !limit.Reached(above)) shared->crossing = {key, above, in};
+  }
+  __syncthreads();
+  *range = {shared->crossing.key, shared->crossing.key + 1, shared->crossing.above,
+            shared->crossing.in};
+}
+
+// Narrows the range, in which the limit is crossed, to one key or one token. turn: 0 the first
+// time.
+__device__ void Narrow(Row* row, float cool, const Limit& limit, uint32_t turn, Range* range) {
   uint64_t active = 0;  // this thread's logits in the range
-  for (uint32_t i = 0, at = threadIdx.x; at < row->nr(); i++, at += kThreads)
-    if (range->Has(KeyOf(row->Logit(at)))) active |= uint64_t{1} << i;
-
-  for (bool first = true; range->count() > 1 && range->high - range->low > 1; first = false) {
+#pragma unroll 4
+  for (uint32_t i = 0; i < (row->nr() + kThreads - 1) / kThreads; i++) {
+    uint32_t at = threadIdx.x + i * kThreads;
+    if (at < row->nr() && range->Has(KeyOf(row->Logit(at)))) active |= uint64_t{1} << i;
+  }
+  while (range->count() > 1 && range->high - range->low > 1) {
+    if (range->count() <= kFew) {
+      RankFew(row, cool, limit, active, turn, range);
+      return;
+    }
     uint32_t pivots[kPivots];
     Mass mass[kPivots] = {};
     uint64_t width = range->high - range->low;
 #pragma unroll
-    for (uint32_t p = 0; p < kPivots; p++) {
+    for (uint32_t p = 0; p < kPivots; p++)
       pivots[p] = range->low + static_cast<uint32_t>(width * (p + 1) / (kPivots + 1));
-      if (first)
-        pivots[p] = max(range->low, KeyOf(NoNan(row->hottest() - kFirstPivots[p] * kLog2E / cool)));
-    }
     for (uint64_t left = active; left; left &= left - 1) {
       float logit = row->Logit(threadIdx.x + (__ffsll(left) - 1) * kThreads);
       uint32_t key = KeyOf(logit);
@@ -246,21 +374,8 @@ __device__ void Narrow(Row* row, float cool, const Limit& limit, Range* range) {
         mass[p].count += key >= pivots[p];
       }
     }
-    row->SumMass(mass, kPivots);
-    // pivots ascend: the last that reaches the limit, and the first that does not
-    Range next = *range;
-#pragma unroll
-    for (uint32_t p = 0; p < kPivots; p++) {
-      Mass m = {mass[p].weight + range->above.weight, mass[p].count + range->above.count};
-      if (limit.Reached(m)) {
-        next.low = pivots[p];
-        next.in = m;
-      } else if (next.high == range->high) {
-        next.high = pivots[p];
-        next.above = m;
-      }
-    }
-    *range = next;
+    row->SumMass(mass);
+    *range = PartOf(*range, limit, pivots, mass);
     for (uint64_t left = active; left; left &= left - 1) {
       int i = __ffsll(left) - 1;
       if (!range->Has(KeyOf(row->Logit(threadIdx.x + i * kThreads)))) active &= ~(uint64_t{1} << i);
@@ -282,34 +397,28 @@ __device__ Kept KeptOf(const Range& range, uint32_t equals) {
           range.above.weight + equals * range.weight()};
 }
 
-__device__ Kept Limits(Row* row, const struct pkv_cuda_draw& draw, uint32_t vocab, float cool) {
-  Mass all = {0, 0};
-  for (uint32_t at = threadIdx.x; at < row->nr(); at += kThreads)
-    all.weight += row->Weight(row->Logit(at), cool);
-  row->SumMass(&all, 1);
-  all.count = vocab;
-
-  Range everything = {0, row->best_key() + 1, {0, 0}, all};
-  Kept kept = {0, 0, 0, 0, all.weight};
+__device__ Kept Limits(Row* row, const struct pkv_cuda_draw& draw, const Survey& survey,
+                       float cool) {
+  Range everything = {0, row->best_key() + 1, {0, 0}, survey.all};
+  Kept kept = {0, 0, 0, 0, survey.all.weight};
   uint32_t limited = 0;  // tokens of the range that top_k leaves, where it has a say
-  if (draw.top_k && draw.top_k < vocab) {
-    Range range = everything;
+  if (draw.top_k && draw.top_k < survey.all.count) {
     Limit limit = {false, 0, draw.top_k};
-    Narrow(row, cool, limit, &range);
+    Range range = PartOf(everything, limit, survey.pivots, survey.mass);
+    Narrow(row, cool, limit, 0, &range);
     limited = draw.top_k - range.above.count;
     kept = KeptOf(range, limited);
-    everything.low = range.low;
-    everything.in = range.in;
   }
   if (draw.top_p < 1) {
     double part = ceil(static_cast<double>(draw.top_p) * static_cast<double>(kept.weight));
     uint64_t wanted = part > 1 ? static_cast<uint64_t>(part) : 1;
     Limit limit = {true, wanted < kept.weight ? wanted : kept.weight, 0};
-    Range range = everything;
-    Narrow(row, cool, limit, &range);
+    // it is crossed in what top_k leaves, or above
+    Range range = PartOf(everything, limit, survey.pivots, survey.mass);
+    Narrow(row, cool, limit, 1, &range);
     uint64_t more = limit.weight - range.above.weight;
     uint32_t equals = static_cast<uint32_t>((more + range.weight() - 1) / range.weight());
-    if (limited && range.low == kept.low) equals = min(equals, limited);
+    if (limited && range.low <= kept.low) equals = min(equals, limited);
     kept = KeptOf(range, equals);
   }
   return kept;
@@ -417,23 +526,21 @@ __global__ void __launch_bounds__(kThreads, 2) __cluster_dims__(kBlocks, 1, 1)
   struct pkv_cuda_draw draw = s.draws[at];
   row.Load(s, at);
 
-  float log_sum = 0;
-  if (s.logprobs) {
-    Mass mass = {0, 0};
-    for (uint32_t i = threadIdx.x; i < row.nr(); i += kThreads)
-      mass.weight += row.Weight(row.Logit(i), kLog2E);
-    row.SumMass(&mass, 1);
-    log_sum = logf(static_cast<float>(static_cast<double>(mass.weight) / kWeightOne));
-  }
   uint32_t token = row.best_token();
   bool mine = row.rank() == 0 && threadIdx.x == 0;
-  float logit = row.hottest();
-  if (draw.temperature > 0) {
-    float cool = kLog2E / draw.temperature;
-    Kept kept = Limits(&row, draw, s.vocab, cool);
-    uint64_t unit = Mix(Mix(draw.seed) ^ draw.position) >> 11 << 11;
-    mine = Pick(&row, kept, cool, __umul64hi(unit, kept.weight), &token);
-    if (mine) logit = row.Logit(token - row.first());
+  float logit = row.hottest(), log_sum = 0;
+  bool greedy = !(draw.temperature > 0);
+  if (!greedy || s.logprobs) {
+    float cool = greedy ? kLog2E : kLog2E / draw.temperature;
+    bool limits = !greedy && (draw.top_k || draw.top_p < 1);
+    Survey survey = SurveyOf(&row, s.vocab, cool, limits, s.logprobs);
+    log_sum = survey.log_sum;
+    if (!greedy) {
+      Kept kept = Limits(&row, draw, survey, cool);
+      uint64_t unit = Mix(Mix(draw.seed) ^ draw.position) >> 11 << 11;
+      mine = Pick(&row, kept, cool, __umul64hi(unit, kept.weight), &token);
+      if (mine) logit = row.Logit(token - row.first());
+    }
   }
   if (mine) {
     s.tokens[at] = token;

@@ -21,30 +21,54 @@ struct Vector {
   float x[kVector];
 };
 
-// Elements [at, at + 8) of data; at is a multiple of 8. Not of E4M3, which is only ever stored.
-__device__ __forceinline__ Vector LoadVector(const void* data, uint32_t dtype, uint64_t at) {
-  Vector v;
-  if (dtype == PKV_F32) {
+// Eight elements as they lie in memory, for a kernel that has many loads in flight.
+struct RawFloats {
+  float4 low, high;
+
+  __device__ __forceinline__ void Load(const void* data, uint64_t at) {
     const float4* p = reinterpret_cast<const float4*>(static_cast<const float*>(data) + at);
-    float4 a = p[0], b = p[1];
-    v.x[0] = a.x, v.x[1] = a.y, v.x[2] = a.z, v.x[3] = a.w;
-    v.x[4] = b.x, v.x[5] = b.y, v.x[6] = b.z, v.x[7] = b.w;
+    low = p[0], high = p[1];
+  }
+  __device__ __forceinline__ Vector Floats(uint32_t) const {
+    return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+  }
+};
+
+// Of BF16 or F16.
+struct RawHalves {
+  uint4 bits;
+
+  __device__ __forceinline__ void Load(const void* data, uint64_t at) {
+    bits = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(data) + at);
+  }
+  __device__ __forceinline__ Vector Floats(uint32_t dtype) const {
+    Vector v;
+    uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (dtype == PKV_BF16) {
+        v.x[2 * i] = __uint_as_float(words[i] << 16);
+        v.x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+      } else {
+        float2 f = __half22float2(*reinterpret_cast<const __half2*>(&words[i]));
+        v.x[2 * i] = f.x;
+        v.x[2 * i + 1] = f.y;
+      }
+    }
     return v;
   }
-  uint4 bits = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(data) + at);
-  uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    if (dtype == PKV_BF16) {
-      v.x[2 * i] = __uint_as_float(words[i] << 16);
-      v.x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-    } else {
-      float2 f = __half22float2(*reinterpret_cast<const __half2*>(&words[i]));
-      v.x[2 * i] = f.x;
-      v.x[2 * i + 1] = f.y;
-    }
+};
+
+// Elements [at, at + 8) of data; at is a multiple of 8. Not of E4M3, which is only ever stored.
+__device__ __forceinline__ Vector LoadVector(const void* data, uint32_t dtype, uint64_t at) {
+  if (dtype == PKV_F32) {
+    RawFloats raw;
+    raw.Load(data, at);
+    return raw.Floats(dtype);
   }
-  return v;
+  RawHalves raw;
+  raw.Load(data, at);
+  return raw.Floats(dtype);
 }
 
 // Rounds to nearest even; E4M3 saturates.

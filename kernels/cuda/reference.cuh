@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Attention as pkv_cuda.h defines it, in plain loops and float32: what the fast kernels are held
- * against. A block computes one query head of one query token; its warps take the context's tokens in
- * turns, each with its own running softmax.
+ * against. A block computes one query head of one query token; its warps take the context's tokens
+ * in turns, each with its own running softmax.
  */
 #ifndef KERNELS_CUDA_REFERENCE_CUH
 #define KERNELS_CUDA_REFERENCE_CUH

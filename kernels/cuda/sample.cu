@@ -15,8 +15,10 @@
 
 #include <cooperative_groups.h>
 
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "vector.cuh"
@@ -79,8 +81,16 @@ __device__ __forceinline__ float LogitOf(uint32_t key) {
   return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
 }
 
-// A NaN is as unlikely as can be.
-__device__ __forceinline__ float NoNan(float logit) { return logit == logit ? logit : -INFINITY; }
+// Finite, so that differences are no NaN. A NaN is as unlikely as can be.
+__device__ __forceinline__ float Finite(float logit) {
+  return fminf(fmaxf(logit, -FLT_MAX), FLT_MAX);
+}
+
+__device__ __forceinline__ float Exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 
 __device__ __forceinline__ float LoadLogit(const void* logits, uint32_t dtype, uint64_t at) {
   if (dtype == PKV_F32) return static_cast<const float*>(logits)[at];
@@ -119,9 +129,10 @@ class Row {
     float hottest = -INFINITY;
     uint32_t hottest_at = ~0u;
     auto keep = [&](uint32_t i, float logit) {
+      logit = Finite(logit);
       // a thread's tokens ascend: of equals the first is the lowest
       if (logit > hottest) hottest = logit, hottest_at = i;
-      shared_->logits[i] = NoNan(logit);
+      shared_->logits[i] = logit;
     };
     bool whole = s.row_elements % kVector == 0 && reinterpret_cast<uintptr_t>(s.logits) % 16 == 0;
     uint32_t nr_vectors = whole ? nr_ / kVector : 0;
@@ -135,9 +146,9 @@ class Row {
     for (uint32_t i = nr_vectors * kVector + threadIdx.x; i < nr_; i += kThreads)
       keep(i, LoadLogit(s.logits, s.dtype, at + i));
     if (threadIdx.x == 0) shared_->nr_few = 0;
-    // the greatest key, and of equals the lowest token; where all are -inf that is 0
-    uint64_t best = static_cast<uint64_t>(KeyOf(hottest)) << 32 |
-                    static_cast<uint32_t>(~(hottest_at == ~0u ? 0 : first_ + hottest_at));
+    // the greatest key, and of equals the lowest token
+    uint64_t best =
+        static_cast<uint64_t>(KeyOf(hottest)) << 32 | static_cast<uint32_t>(~(first_ + hottest_at));
     cluster_.barrier_wait(std::move(started));
 #pragma unroll
     for (int i = 16; i > 0; i /= 2) best = max(best, __shfl_xor_sync(~0u, best, i));
@@ -169,10 +180,7 @@ class Row {
 
   // exp((logit - hottest) * cool) in units of 2^-40, log2 e in `cool` already.
   __device__ uint64_t Weight(float logit, float cool) const {
-    if (logit == hottest_) return kWeightOne;  // infinite ones too
-    // the bound is for a NaN, of a temperature that is none
-    return __float2ull_rn(fminf(exp2f((logit - hottest_) * cool), 1) *
-                          static_cast<float>(kWeightOne));
+    return __float2ull_rn(Exp2((logit - hottest_) * cool) * static_cast<float>(kWeightOne));
   }
 
   // Sums what each thread of the cluster brings; all have the sums then.
@@ -275,24 +283,34 @@ __device__ Survey SurveyOf(Row* row, uint32_t vocab, float cool, bool limits, bo
   Survey s;
 #pragma unroll
   for (uint32_t p = 0; p < kSurveyPivots; p++) {
-    pivots[p] = NoNan(row->hottest() - below[p] * kLog2E / cool);
+    pivots[p] = Finite(row->hottest() - below[p] * kLog2E / cool);
     s.pivots[p] = KeyOf(pivots[p]);
   }
   bool apart = logprobs && cool != kLog2E;
   Mass mass[2 + kSurveyPivots] = {};
+  auto pass = [&](auto wants_limits, auto wants_apart) {
 #pragma unroll 4
-  for (uint32_t i = threadIdx.x; i < row->nr(); i += kThreads) {
-    float logit = row->Logit(i);
-    uint64_t weight = row->Weight(logit, cool);
-    mass[0].weight += weight;
-    if (apart) mass[1].weight += row->Weight(logit, kLog2E);
-    if (!limits || logit < pivots[0]) continue;
+    for (uint32_t i = threadIdx.x; i < row->nr(); i += kThreads) {
+      float logit = row->Logit(i);
+      uint64_t weight = row->Weight(logit, cool);
+      mass[0].weight += weight;
+      if constexpr (wants_apart.value) mass[1].weight += row->Weight(logit, kLog2E);
+      if constexpr (wants_limits.value) {
+        if (logit < pivots[0]) continue;
 #pragma unroll
-    for (uint32_t p = 0; p < kSurveyPivots; p++) {
-      mass[2 + p].weight += logit >= pivots[p] ? weight : 0;
-      mass[2 + p].count += logit >= pivots[p];
+        for (uint32_t p = 0; p < kSurveyPivots; p++) {
+          mass[2 + p].weight += logit >= pivots[p] ? weight : 0;
+          mass[2 + p].count += logit >= pivots[p];
+        }
+      }
     }
-  }
+  };
+  using Yes = std::true_type;
+  using No = std::false_type;
+  if (limits && apart) pass(Yes(), Yes());
+  if (limits && !apart) pass(Yes(), No());
+  if (!limits && apart) pass(No(), Yes());
+  if (!limits && !apart) pass(No(), No());
   row->SumMass(mass);
   s.all = {mass[0].weight, vocab};
   uint64_t sum = apart ? mass[1].weight : mass[0].weight;
@@ -529,9 +547,9 @@ __global__ void __launch_bounds__(kThreads, 2) __cluster_dims__(kBlocks, 1, 1)
   uint32_t token = row.best_token();
   bool mine = row.rank() == 0 && threadIdx.x == 0;
   float logit = row.hottest(), log_sum = 0;
-  bool greedy = !(draw.temperature > 0);
+  bool greedy = !(draw.temperature > 0) || isinf(draw.temperature);
   if (!greedy || s.logprobs) {
-    float cool = greedy ? kLog2E : kLog2E / draw.temperature;
+    float cool = greedy ? kLog2E : fminf(kLog2E / draw.temperature, FLT_MAX);
     bool limits = !greedy && (draw.top_k || draw.top_p < 1);
     Survey survey = SurveyOf(&row, s.vocab, cool, limits, s.logprobs);
     log_sum = survey.log_sum;
@@ -544,7 +562,7 @@ __global__ void __launch_bounds__(kThreads, 2) __cluster_dims__(kBlocks, 1, 1)
   }
   if (mine) {
     s.tokens[at] = token;
-    if (s.logprobs) s.logprobs[at] = (logit == row.hottest() ? 0 : logit - row.hottest()) - log_sum;
+    if (s.logprobs) s.logprobs[at] = logit - row.hottest() - log_sum;
   }
 }
 

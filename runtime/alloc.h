@@ -39,6 +39,7 @@ struct pkvrt_kv {
 	uint32_t nr_slots;
 	uint32_t cap_slots;
 	uint32_t *slots;	/* the block table */
+	uint32_t nr_same;	/* entries that are as the last step of compute read them */
 	bool is_live;
 };
 

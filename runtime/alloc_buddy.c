@@ -76,6 +76,7 @@ static void region_free(struct alloc_buddy *b, struct pkvrt_kv *kv)
 	kv->nr_slots = 0;
 	kv->len = 0;
 	kv->is_live = false;
+	kv->nr_same = 0;
 }
 
 static int buddy_admit(struct pkvrt_alloc *a, const struct pkvrt_want *want,

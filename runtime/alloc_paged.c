@@ -74,6 +74,7 @@ static int read_table(struct alloc_paged *b, struct pkvrt_kv *kv)
 	if (ret < 0)
 		return ret;
 	kv->nr_slots = (uint32_t)ret;
+	kv->nr_same = 0;
 	return 0;
 }
 
@@ -98,6 +99,7 @@ static int paged_admit(struct pkvrt_alloc *a, const struct pkvrt_want *want,
 	kv->is_live = true;
 	kv->len = *hit_tokens;
 	kv->nr_slots = 0;
+	kv->nr_same = 0;
 	kv->asked_tokens = 0;
 	if (pagedkv_seq_state(b->pool, kv->handle) == PAGEDKV_SEQ_RUNNING)
 		return read_table(b, kv);
@@ -134,8 +136,11 @@ static int follow_append(struct alloc_paged *b, const struct pkvrt_alloc_op *op,
 	if (err)
 		return err;
 	kv->nr_slots = pages_of(b, kv->len);
-	for (; *at < step->nr_deltas && step->deltas[*at].seq == kv->handle; ++*at)
+	for (; *at < step->nr_deltas && step->deltas[*at].seq == kv->handle; ++*at) {
 		kv->slots[step->deltas[*at].index] = step->deltas[*at].slot;
+		if (step->deltas[*at].index < kv->nr_same)
+			kv->nr_same = step->deltas[*at].index;
+	}
 	return 0;
 }
 
@@ -154,6 +159,7 @@ static int follow(struct alloc_paged *b, const struct pkvrt_alloc_op *op,
 		op->child->is_live = true;
 		op->child->len = kv->len;
 		op->child->nr_slots = kv->nr_slots;
+		op->child->nr_same = 0;
 		err = pkvrt_kv_reserve(op->child, kv->nr_slots);
 		if (!err && kv->nr_slots)
 			memcpy(op->child->slots, kv->slots, kv->nr_slots * sizeof(*kv->slots));
@@ -161,11 +167,14 @@ static int follow(struct alloc_paged *b, const struct pkvrt_alloc_op *op,
 	case PKVRT_OP_TRUNCATE:
 		kv->len = op->arg;
 		kv->nr_slots = pages_of(b, kv->len);
+		if (kv->nr_same > kv->nr_slots)
+			kv->nr_same = kv->nr_slots;
 		return 0;
 	case PKVRT_OP_FREE:
 		kv->is_live = false;
 		kv->len = 0;
 		kv->nr_slots = 0;
+		kv->nr_same = 0;
 		return 0;
 	}
 	return -EINVAL;

@@ -63,6 +63,7 @@ static void region_free(struct alloc_static *t, struct pkvrt_kv *kv)
 	kv->nr_slots = 0;
 	kv->len = 0;
 	kv->is_live = false;
+	kv->nr_same = 0;
 	/* A beam frees and forks within a batch: it ends only with its last region. */
 	if (!t->nr_live) {
 		t->is_sealed = false;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later OR MIT */
 /*
  * The model executor: a Llama-shaped decoder (RMSNorm, RoPE, grouped queries,
- * SwiGLU) with seeded weights, whose K and V live in the device tier's slots.
+ * SwiGLU) with seeded weights, whose K and V live in the device tier's slots. It has two homes,
+ * the CPU and a GPU, whose tokens differ: one computes in f32, the other in bf16.
  *
  * Batch invariance: the logits of a token are a function of the model, the seed,
  * the KV dtype, page_tokens and the tokens before it, bit for bit. They don't depend
@@ -16,14 +17,17 @@
  *    of 16, 8, 4, 2 rows are tried; one row, slow, is true by construction;
  *  - all else (norms, rotation, SwiGLU, sampling) works on one row at a time;
  *  - randomness of sampling is a function of (seed, position) only.
- * It holds between runs on the same CPU type with the same BLAS.
+ * It holds between runs on the same CPU type with the same BLAS. On a GPU it rests on the same:
+ * PKV_CUDA_INVARIANT for attention, one try of cuBLAS at each size of a product.
  */
 #ifndef PKVRT_EXECUTOR_H
 #define PKVRT_EXECUTOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+struct pkv_page_copy;
 struct pkvrt_executor;
 
 struct pkvrt_model {
@@ -43,6 +47,11 @@ struct pkvrt_model {
  * pkvrt_model_default - the model of the main job, about 3 million parameters
  */
 struct pkvrt_model pkvrt_model_default(void);
+
+/**
+ * pkvrt_model_llama_8b - the shape of Llama-3-8B: 16 GB in bf16, twice that on a CPU
+ */
+struct pkvrt_model pkvrt_model_llama_8b(void);
 
 /**
  * pkvrt_model_check - can this model be executed?
@@ -69,10 +78,10 @@ uint64_t pkvrt_model_nr_params(const struct pkvrt_model *model);
  * pkvrt_model_fingerprint - names what a page's bytes mean
  *
  * Two executors whose fingerprints differ must not read each other's pages. Covers the
- * model, the seed, the KV dtype and page_tokens. Never 0.
+ * model, the seed, the KV dtype, page_tokens and the home. Never 0.
  */
 uint64_t pkvrt_model_fingerprint(const struct pkvrt_model *model, uint64_t seed,
-				 uint32_t page_tokens, uint32_t kv_dtype);
+				 uint32_t page_tokens, uint32_t kv_dtype, bool on_gpu);
 
 struct pkvrt_executor_params {
 	struct pkvrt_model model;
@@ -82,6 +91,9 @@ struct pkvrt_executor_params {
 	uint32_t page_tokens;
 	uint32_t nr_slots;
 	void *arena;			/* slot 0, borrowed, 64-byte aligned; nr_slots pages */
+	/* NULL: on the CPU. A GPU's own, of struct pkvrt_gpu_ops: the arena is in its memory */
+	int (*create)(struct pkvrt_executor **out, const struct pkvrt_executor_params *p);
+	int device;			/* of a GPU's: its number */
 };
 
 enum pkvrt_draw_kind {
@@ -126,6 +138,13 @@ struct pkvrt_chunk {
 	uint32_t start;			/* position of tokens[0] */
 	const uint32_t *slots;		/* block table: the slot of each page, from position 0 */
 	uint32_t nr_slots;		/* >= (start + nr_tokens) / page_tokens, rounded up */
+	/*
+	 * A copy of the block table may be kept between steps, under a number that no other
+	 * sequence of the same time has; small numbers are best. nr_same: so many leading entries
+	 * are as they were in the last step with this number. 0 is always right.
+	 */
+	uint32_t table_row;
+	uint32_t nr_same;
 	uint32_t nr_draws;		/* 0 mid-prefill */
 	struct pkvrt_draw *draws;
 };
@@ -134,7 +153,7 @@ struct pkvrt_chunk {
  * pkvrt_executor_create - make the weights and start the workers
  *
  * Return: 0; -EINVAL for params out of range; -EOVERFLOW; -ENOMEM; -EAGAIN when
- * threads can't be started.
+ * threads can't be started; of a GPU also -EOPNOTSUPP (not this model or dtype), -ENODEV, -EIO.
  */
 int pkvrt_executor_create(struct pkvrt_executor **out, const struct pkvrt_executor_params *p);
 
@@ -150,21 +169,30 @@ void pkvrt_executor_destroy(struct pkvrt_executor *ex);
  * that a chunk writes must belong to that chunk's sequence alone. Blocks until
  * done. One caller at a time.
  *
- * Return: 0; -EINVAL for a chunk out of range, before anything is written; -ENOMEM.
+ * Return: 0; -EINVAL for a chunk out of range, before anything is written; -ENOMEM; -EIO when
+ * the device has failed.
  */
 int pkvrt_executor_step(struct pkvrt_executor *ex, struct pkvrt_chunk *chunks,
 			unsigned int nr_chunks);
+
+/**
+ * pkvrt_executor_copy_pages - copy whole pages within the arena, in order
+ *
+ * Return: 0; -EINVAL for a slot past the arena, in which case nothing is copied; -EIO.
+ */
+int pkvrt_executor_copy_pages(struct pkvrt_executor *ex, const struct pkv_page_copy *copies,
+			      size_t nr);
 
 /**
  * pkvrt_executor_logits - the logits of the last step's i-th chunk that had draws
  *
  * Return: vocab floats, valid until the next step; NULL when there is no such chunk.
  */
-const float *pkvrt_executor_logits(const struct pkvrt_executor *ex, unsigned int i);
+const float *pkvrt_executor_logits(struct pkvrt_executor *ex, unsigned int i);
 
 /**
- * pkvrt_executor_tile_tokens - rows of a GEMM tile in use, 16 at best
+ * pkvrt_executor_tile_tokens - rows of the smallest GEMM tile in use; on the CPU 16 at best
  */
-unsigned int pkvrt_executor_tile_tokens(const struct pkvrt_executor *ex);
+unsigned int pkvrt_executor_tile_tokens(struct pkvrt_executor *ex);
 
 #endif

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The model executor. Programs link with pagedkv_kernels after pagedkv_rt.
-rt-src    += runtime/executor.c runtime/model.c runtime/products.c runtime/sampler.c runtime/workers.c
+rt-src    += runtime/gpu.c runtime/executor.c runtime/executor_check.c runtime/executor_cpu.c \
+	runtime/model.c runtime/products.c runtime/sampler.c runtime/workers.c
 rt-ldlibs += $(shell pkg-config --libs openblas 2>/dev/null) -lm
 cflags-runtime/products.c := $(shell pkg-config --cflags openblas 2>/dev/null)
 # the same arithmetic whatever the compiler likes to fuse

@@ -27,6 +27,7 @@ struct pkvrt_seq {
 	uint32_t nr_published;	/* pages */
 	uint32_t was_computed;	/* tokens that had been, before a preemption or a loss */
 	uint32_t take;		/* tokens of this step */
+	uint32_t table_row;	/* 1 + its number among those that compute; 0: none yet */
 	double score;		/* beam: sum of log probabilities */
 };
 

@@ -13,6 +13,7 @@
 
 #include "alloc.h"
 #include "executor.h"
+#include "gpu.h"
 #include "report.h"
 #include "sched.h"
 #include "workload.h"
@@ -45,6 +46,9 @@ struct pkvrt_job_params {
 	uint32_t kv_dtype;
 	unsigned int nr_threads;
 	const char *disk;		/* NULL: an unlinked file in $TMPDIR */
+	const struct pkvrt_gpu_ops *gpu;	/* NULL: the CPU is the device */
+	int gpu_device;			/* its number */
+	const char *device_name;	/* for the report; the caller's for as long as that */
 };
 
 /* Tokens of every request and sequence, in order; an unfinished request has none. */

@@ -10,6 +10,7 @@
 #include "device.h"
 #include "disk.h"
 #include "engine.h"
+#include "gpu.h"
 #include "job.h"
 
 struct pkvrt_job {
@@ -23,13 +24,16 @@ struct pkvrt_job {
 	uint64_t page_bytes;
 	struct pagedkv *kv;
 	struct pagedkv_pool *pool;	/* NULL: a policy that does without */
-	struct pkvrt_arena *device;	/* with a model */
+	/* the device tier, with a model: main memory, or a GPU's */
+	void *device_base;		/* slot 0 */
+	struct pkvrt_arena *device;
 	struct pkvrt_device_cpu device_cpu;
+	struct pkvrt_gpu_memory *gpu_memory;
+	struct pkvrt_gpu_copier *gpu_copier;
 	struct pkvrt_disk *disk;	/* until the engine has it */
 	uint8_t salt[PAGEDKV_SALT_BYTES];
 	struct pkvrt_engine *engine;
 	struct pkvrt_executor *ex;
-	struct pkv_kv_layout layout;
 	struct pkvrt_lengths lengths;
 	struct pkvrt_alloc *alloc;
 	struct pkvrt_metrics metrics;
@@ -41,6 +45,12 @@ struct pkvrt_job {
 /* job_setup.c */
 int pkvrt_job_setup(struct pkvrt_job *j);
 void pkvrt_job_teardown(struct pkvrt_job *j);
+
+/* job_device.c: the device tier's memory, who copies to and from it, and how fast that is */
+int pkvrt_job_make_device(struct pkvrt_job *j);
+void pkvrt_job_free_device(struct pkvrt_job *j);
+void pkvrt_job_copies(struct pkvrt_job *j, struct pkvrt_device *dev);
+int pkvrt_job_measure_swap(struct pkvrt_job *j);
 
 /* job_report.c: after each step, and at the end */
 int pkvrt_job_watch(void *job, const struct pkvrt_sched *s);

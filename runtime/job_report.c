@@ -215,5 +215,6 @@ void pkvrt_job_finish_report(struct pkvrt_job *j)
 	r->ttft_ns[1] = (uint64_t)(1e9 * pkvrt_percentile(m->ttft, m->nr_ttft, 99));
 	r->tpot_ns[0] = (uint64_t)(1e9 * pkvrt_percentile(m->tpot, m->nr_tpot, 50));
 	r->tpot_ns[1] = (uint64_t)(1e9 * pkvrt_percentile(m->tpot, m->nr_tpot, 99));
+	r->device = j->p->lengths_only ? NULL : j->p->device_name;
 	r->lengths_only = j->p->lengths_only;
 }

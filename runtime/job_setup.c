@@ -36,7 +36,7 @@ static struct pkvrt_disk_params disk_params(const struct pkvrt_job_params *p)
 		.path = p->disk,
 		.page_bytes = pkvrt_model_page_bytes(&p->model, p->page_tokens, p->kv_dtype),
 		.model_fp = pkvrt_model_fingerprint(&p->model, p->seed, p->page_tokens,
-						    p->kv_dtype),
+						    p->kv_dtype, !!p->gpu),
 		.pool_name = "run",
 	};
 }
@@ -142,35 +142,11 @@ static int make_engine(struct pkvrt_job *j)
 	};
 	int err;
 
-	pkvrt_device_cpu_init(&ep.device, &j->device_cpu);
+	pkvrt_job_copies(j, &ep.device);
 	err = pkvrt_engine_create(&j->engine, &ep);
 	if (err)
 		return fail(j, err, "no swap engine");
 	j->disk = NULL;
-	return 0;
-}
-
-static int make_device(struct pkvrt_job *j)
-{
-	struct pkvrt_arena_params ap = {
-		.size = sizeof(ap),
-		.node = PKVRT_NODE_ANY,
-		.flags = PKVRT_ARENA_PREFAULT,
-	};
-	int err = 0;
-
-	if (__builtin_mul_overflow(j->page_bytes, j->p->tiers.nr_pages[PAGEDKV_DEVICE],
-				   &ap.bytes))
-		err = -EOVERFLOW;
-	if (!err)
-		err = pkvrt_arena_create(&j->device, &ap);
-	if (err)
-		return pkvrt_why(j->why, j->why_len, err,
-				 "device tier of %u pages of %" PRIu64 " bytes: %s",
-				 j->p->tiers.nr_pages[PAGEDKV_DEVICE], j->page_bytes,
-				 strerror(-err));
-	j->device_cpu.base = pkvrt_arena_base(j->device);
-	j->device_cpu.page_bytes = j->page_bytes;
 	return 0;
 }
 
@@ -184,13 +160,12 @@ static int make_executor(struct pkvrt_job *j)
 		.kv_dtype = p->kv_dtype,
 		.page_tokens = p->page_tokens,
 		.nr_slots = p->tiers.nr_pages[PAGEDKV_DEVICE],
-		.arena = j->device_cpu.base,
+		.arena = j->device_base,
+		.create = p->gpu ? p->gpu->executor_create : NULL,
+		.device = p->gpu_device,
 	};
-	int err = pkv_kv_layout_init(&j->layout, p->kv_dtype, p->model.nr_layers,
-				     p->model.nr_kv_heads, p->model.head_dim, p->page_tokens);
+	int err = pkvrt_executor_create(&j->ex, &ep);
 
-	if (!err)
-		err = pkvrt_executor_create(&j->ex, &ep);
 	return err ? fail(j, err, "no executor for this model") : 0;
 }
 
@@ -200,22 +175,14 @@ static int measure_cost(struct pkvrt_job *j)
 	const struct pkvrt_job_params *p = j->p;
 	uint32_t nr_slots = (COST_TOKENS + p->page_tokens - 1) / p->page_tokens;
 	uint32_t slots[COST_TOKENS];
-	char *base = j->device_cpu.base;
-	size_t half;
+	int err = pkvrt_job_measure_swap(j);
 
+	if (err)
+		return fail(j, err, "no copies to and from the device");
 	if (nr_slots > p->tiers.nr_pages[PAGEDKV_DEVICE])
 		nr_slots = p->tiers.nr_pages[PAGEDKV_DEVICE];
 	for (uint32_t i = 0; i < nr_slots; i++)
 		slots[i] = i;
-	half = j->page_bytes * (p->tiers.nr_pages[PAGEDKV_DEVICE] / 2);
-	if (half > 4u << 20)
-		half = j->page_bytes * ((4u << 20) / j->page_bytes + 1);
-	if (half > j->page_bytes * (p->tiers.nr_pages[PAGEDKV_DEVICE] / 2))
-		half = 0;
-	if (half)
-		pkvrt_cost_measure_swap(&j->cost, base, base + half, half);
-	else
-		j->cost.swap_bytes_per_s = LENGTHS_SWAP;
 	return pkvrt_cost_measure_recompute(&j->cost, j->ex, slots, nr_slots,
 					    nr_slots * p->page_tokens < COST_TOKENS ?
 					    nr_slots * p->page_tokens : COST_TOKENS,
@@ -224,15 +191,18 @@ static int measure_cost(struct pkvrt_job *j)
 
 static int copy_pages(void *ctx, const struct pagedkv_move *copies, uint32_t nr)
 {
+	enum { AT_ONCE = 64 };
 	struct pkvrt_job *j = ctx;
-	uint32_t nr_slots = j->p->tiers.nr_pages[PAGEDKV_DEVICE];
-	void *base = j->device_cpu.base;
+	struct pkv_page_copy list[AT_ONCE];
 	int err = 0;
 
-	for (uint32_t i = 0; i < nr && !err; i++) {
-		struct pkv_page_copy c = { .src = copies[i].src_slot, .dst = copies[i].dst_slot };
-
-		err = pkv_page_copy(&j->layout, base, nr_slots, base, nr_slots, &c, 1);
+	for (uint32_t done = 0, n; done < nr && !err; done += n) {
+		n = nr - done < AT_ONCE ? nr - done : AT_ONCE;
+		for (uint32_t i = 0; i < n; i++)
+			list[i] = (struct pkv_page_copy){
+				.src = copies[done + i].src_slot, .dst = copies[done + i].dst_slot,
+			};
+		err = pkvrt_executor_copy_pages(j->ex, list, n);
 	}
 	return err;
 }
@@ -270,7 +240,7 @@ static int setup_model(struct pkvrt_job *j)
 	if (has_pool)
 		err = open_disk(j);
 	if (!err)
-		err = make_device(j);
+		err = pkvrt_job_make_device(j);
 	if (!err && has_pool)
 		err = make_pool(j);
 	if (!err && has_pool)
@@ -317,5 +287,5 @@ void pkvrt_job_teardown(struct pkvrt_job *j)
 	pagedkv_pool_destroy(j->pool);
 	pagedkv_close(j->kv);
 	pkvrt_disk_close(j->disk, STOP_GRACE_NS);
-	pkvrt_arena_destroy(j->device);
+	pkvrt_job_free_device(j);
 }

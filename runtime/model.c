@@ -41,6 +41,22 @@ struct pkvrt_model pkvrt_model_default(void)
 	};
 }
 
+struct pkvrt_model pkvrt_model_llama_8b(void)
+{
+	return (struct pkvrt_model){
+		.nr_layers = 32,
+		.dim = 4096,
+		.nr_q_heads = 32,
+		.nr_kv_heads = 8,
+		.head_dim = 128,
+		.ffn_dim = 14336,
+		.vocab = 128256,
+		.max_tokens = 8192,
+		.rope_theta = 500000,
+		.norm_eps = 1e-5f,
+	};
+}
+
 static bool sizes_valid(const struct pkvrt_model *m)
 {
 	return m && m->nr_layers && m->nr_layers <= MAX_LAYERS && m->dim && m->dim <= MAX_DIM &&
@@ -89,7 +105,7 @@ size_t pkvrt_model_page_bytes(const struct pkvrt_model *m, uint32_t page_tokens,
 }
 
 uint64_t pkvrt_model_fingerprint(const struct pkvrt_model *m, uint64_t seed, uint32_t page_tokens,
-				 uint32_t kv_dtype)
+				 uint32_t kv_dtype, bool on_gpu)
 {
 	uint32_t theta, eps;
 	uint64_t hash;
@@ -101,20 +117,54 @@ uint64_t pkvrt_model_fingerprint(const struct pkvrt_model *m, uint64_t seed, uin
 		m->vocab, theta, eps, page_tokens, kv_dtype,
 	};
 
-	hash = pkvrt_mix64(sizeof(parts));
+	hash = pkvrt_mix64(sizeof(parts) + on_gpu);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		hash = pkvrt_mix2(hash, parts[i]);
 	return hash ? hash : 1;
 }
 
-/* Uniform with variance gain^2 / fan_in. */
-static void fill(float *w, uint64_t nr, uint64_t seed, uint64_t tensor, uint32_t fan_in, float gain)
+/* Uniform with variance gain^2 / nr_in. */
+static struct pkvrt_matrix matrix(uint64_t seed, uint64_t tensor, uint64_t nr_in, uint64_t nr_out,
+				  uint32_t fan_in, float gain)
 {
-	float scale = gain * sqrtf(3.0f / (float)fan_in) * 0x1p-31f;
-	uint64_t stream = pkvrt_mix2(seed, tensor);
+	return (struct pkvrt_matrix){
+		.stream = pkvrt_mix2(seed, tensor),
+		.scale = gain * sqrtf(3.0f / (float)fan_in) * 0x1p-31f,
+		.nr_in = nr_in,
+		.nr_out = nr_out,
+	};
+}
 
-	for (uint64_t i = 0; i < nr; i++)
-		w[i] = (float)(int32_t)(pkvrt_mix64(stream + i) >> 32) * scale;
+struct pkvrt_matrix pkvrt_model_matrix(const struct pkvrt_model *m, uint64_t seed,
+				       enum pkvrt_tensor tensor, uint32_t layer)
+{
+	uint64_t first = 4 * (uint64_t)layer, last = 4 * (uint64_t)m->nr_layers;
+	uint32_t heads = m->nr_q_heads * m->head_dim, dim = m->dim, ffn = m->ffn_dim;
+
+	switch (tensor) {
+	case PKVRT_QKV:
+		return matrix(seed, first, dim, pkvrt_qkv_dim(m), dim, QKV_GAIN);
+	case PKVRT_OUT:
+		return matrix(seed, first + 1, heads, dim, heads, OUT_GAIN / QKV_GAIN);
+	case PKVRT_GATE_UP:
+		return matrix(seed, first + 2, dim, 2 * (uint64_t)ffn, dim, 1);
+	case PKVRT_DOWN:
+		return matrix(seed, first + 3, ffn, dim, ffn, 1);
+	case PKVRT_EMBEDDING:
+		return matrix(seed, last, m->vocab, dim, 1, 1);
+	case PKVRT_HEAD:
+		break;
+	}
+	return matrix(seed, last + 1, dim, m->vocab, dim, HEAD_GAIN);
+}
+
+static void fill(float *w, const struct pkvrt_model *m, uint64_t seed, enum pkvrt_tensor tensor,
+		 uint32_t layer)
+{
+	struct pkvrt_matrix x = pkvrt_model_matrix(m, seed, tensor, layer);
+
+	for (uint64_t i = 0; i < x.nr_in * x.nr_out; i++)
+		w[i] = (float)(int32_t)(pkvrt_mix64(x.stream + i) >> 32) * x.scale;
 }
 
 static void fill_ones(float *w, uint32_t nr)
@@ -123,20 +173,7 @@ static void fill_ones(float *w, uint32_t nr)
 		w[i] = 1;
 }
 
-static void fill_layer(struct pkvrt_layer *l, const struct pkvrt_model *m, uint64_t seed,
-		       uint64_t tensor)
-{
-	uint32_t heads = m->nr_q_heads * m->head_dim, qkv = pkvrt_qkv_dim(m);
-
-	fill_ones(l->attention_norm, m->dim);
-	fill_ones(l->ffn_norm, m->dim);
-	fill(l->qkv, (uint64_t)m->dim * qkv, seed, tensor, m->dim, QKV_GAIN);
-	fill(l->out, (uint64_t)heads * m->dim, seed, tensor + 1, heads, OUT_GAIN / QKV_GAIN);
-	fill(l->gate_up, (uint64_t)m->dim * 2 * m->ffn_dim, seed, tensor + 2, m->dim, 1);
-	fill(l->down, (uint64_t)m->ffn_dim * m->dim, seed, tensor + 3, m->ffn_dim, 1);
-}
-
-static void fill_rotation(float *rotation, const struct pkvrt_model *m)
+void pkvrt_rotation_fill(float *rotation, const struct pkvrt_model *m)
 {
 	uint32_t half = m->head_dim / 2;
 
@@ -190,17 +227,21 @@ int pkvrt_weights_create(struct pkvrt_weights *w, const struct pkvrt_model *m, u
 		l->ffn_norm = piece(&at, m->dim);
 		l->gate_up = piece(&at, (uint64_t)m->dim * 2 * m->ffn_dim);
 		l->down = piece(&at, (uint64_t)m->ffn_dim * m->dim);
-		fill_layer(l, m, seed, 4 * (uint64_t)i);
+		fill_ones(l->attention_norm, m->dim);
+		fill_ones(l->ffn_norm, m->dim);
+		fill(l->qkv, m, seed, PKVRT_QKV, i);
+		fill(l->out, m, seed, PKVRT_OUT, i);
+		fill(l->gate_up, m, seed, PKVRT_GATE_UP, i);
+		fill(l->down, m, seed, PKVRT_DOWN, i);
 	}
 	w->embedding = piece(&at, (uint64_t)m->vocab * m->dim);
 	w->norm = piece(&at, m->dim);
 	w->head = piece(&at, (uint64_t)m->dim * m->vocab);
 	w->rotation = piece(&at, rotation);
-	fill(w->embedding, (uint64_t)m->vocab * m->dim, seed, 4 * (uint64_t)m->nr_layers, 1, 1);
+	fill(w->embedding, m, seed, PKVRT_EMBEDDING, 0);
 	fill_ones(w->norm, m->dim);
-	fill(w->head, (uint64_t)m->dim * m->vocab, seed, 4 * (uint64_t)m->nr_layers + 1, m->dim,
-	     HEAD_GAIN);
-	fill_rotation(w->rotation, m);
+	fill(w->head, m, seed, PKVRT_HEAD, 0);
+	pkvrt_rotation_fill(w->rotation, m);
 	return 0;
 }
 

@@ -34,6 +34,28 @@ static inline uint32_t pkvrt_qkv_dim(const struct pkvrt_model *m)
 	return (m->nr_q_heads + 2 * m->nr_kv_heads) * m->head_dim;
 }
 
+enum pkvrt_tensor {
+	PKVRT_QKV,
+	PKVRT_OUT,
+	PKVRT_GATE_UP,
+	PKVRT_DOWN,
+	PKVRT_EMBEDDING,	/* this one and the next are of no layer */
+	PKVRT_HEAD,
+};
+
+/* What is in a matrix: element i is (int32_t)(pkvrt_mix64(stream + i) >> 32) * scale. */
+struct pkvrt_matrix {
+	uint64_t stream;
+	float scale;
+	uint64_t nr_in, nr_out;	/* rows, columns */
+};
+
+struct pkvrt_matrix pkvrt_model_matrix(const struct pkvrt_model *m, uint64_t seed,
+				       enum pkvrt_tensor tensor, uint32_t layer);
+
+/* [max_tokens][head_dim / 2][cos, sin] */
+void pkvrt_rotation_fill(float *rotation, const struct pkvrt_model *m);
+
 /* Makes the weights of a checked model. Return: 0; -ENOMEM; -EOVERFLOW. */
 int pkvrt_weights_create(struct pkvrt_weights *w, const struct pkvrt_model *m, uint64_t seed);
 void pkvrt_weights_destroy(struct pkvrt_weights *w);

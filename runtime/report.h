@@ -44,6 +44,7 @@ struct pkvrt_shares {
  * struct pkvrt_report - the figures of one run
  * @policy: its name as given to --policy
  * @workload: where the requests are from, pkvrt_source_name()
+ * @device: what computed, "CPU" or the name of a GPU; NULL with lengths_only
  * @nr_requests: asked for
  * @nr_finished: with all their tokens
  * @nr_failed: can't ever be served, longer than the tier for instance
@@ -76,6 +77,7 @@ struct pkvrt_shares {
 struct pkvrt_report {
 	const char *policy;
 	const char *workload;
+	const char *device;
 	uint32_t nr_requests;
 	uint32_t nr_finished;
 	uint32_t nr_failed;

@@ -129,6 +129,7 @@ void pkvrt_sched_destroy(struct pkvrt_sched *s)
 	free(s->chunks);
 	free(s->draws);
 	free(s->tops);
+	free(s->free_rows);
 	free(s->names);
 	free(s);
 }

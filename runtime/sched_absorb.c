@@ -168,9 +168,11 @@ static int finish(struct pkvrt_sched *s, struct pkvrt_group *g)
 		if (!err && q->kv.is_live)
 			err = bury(s, &q->kv);
 	}
-	if (!err)
-		pkvrt_group_close(g);
-	return err;
+	if (err)
+		return err;
+	pkvrt_sched_release_rows(s, g);
+	pkvrt_group_close(g);
+	return 0;
 }
 
 /* All slices of one group: [first, end). */

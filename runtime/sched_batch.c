@@ -261,11 +261,41 @@ static void make_draws(struct pkvrt_sched *s, const struct pkvrt_slice *sl, uint
 	}
 }
 
-static void make_chunk(struct pkvrt_sched *s, const struct pkvrt_slice *sl,
-		       struct pkvrt_chunk *c)
+/*
+ * A sequence's number, from its first step to its end, swapped out or not. The list of free ones
+ * has room for all that were given out.
+ */
+static int number(struct pkvrt_sched *s, struct pkvrt_seq *q)
 {
-	const struct pkvrt_seq *q = &sl->group->seqs[sl->seq];
+	int err;
+
+	if (q->table_row)
+		return 0;
+	if (!s->nr_free_rows) {
+		err = pkvrt_sched_room(&s->free_rows, &s->cap_free_rows, s->nr_rows + 1ull,
+				       sizeof(*s->free_rows));
+		if (err)
+			return err;
+		s->free_rows[s->nr_free_rows++] = s->nr_rows++;
+	}
+	q->table_row = 1 + s->free_rows[--s->nr_free_rows];
+	q->kv.nr_same = 0;
+	return 0;
+}
+
+void pkvrt_sched_release_rows(struct pkvrt_sched *s, const struct pkvrt_group *g)
+{
+	for (uint32_t i = 0; g->seqs && i < g->shape.nr_seqs; i++)
+		if (g->seqs[i].table_row)
+			s->free_rows[s->nr_free_rows++] = g->seqs[i].table_row - 1;
+}
+
+static int make_chunk(struct pkvrt_sched *s, const struct pkvrt_slice *sl,
+		      struct pkvrt_chunk *c)
+{
+	struct pkvrt_seq *q = &sl->group->seqs[sl->seq];
 	uint32_t start = is_padding(sl->group) ? q->nr_known - 1 : q->nr_computed;
+	int err = number(s, q);
 
 	*c = (struct pkvrt_chunk){
 		.tokens = q->tokens + start,
@@ -273,9 +303,12 @@ static void make_chunk(struct pkvrt_sched *s, const struct pkvrt_slice *sl,
 		.start = start,
 		.slots = q->kv.slots,
 		.nr_slots = q->kv.nr_slots,
+		.table_row = q->table_row - 1,
+		.nr_same = q->kv.nr_same,
 		.nr_draws = sl->nr_draws,
 		.draws = sl->nr_draws ? &s->draws[sl->first_draw] : NULL,
 	};
+	return err;
 }
 
 int pkvrt_sched_compute(struct pkvrt_sched *s)
@@ -287,15 +320,22 @@ int pkvrt_sched_compute(struct pkvrt_sched *s)
 
 	if (err)
 		return err;
-	for (uint32_t i = 0; i < s->nr_slices; i++) {
+	for (uint32_t i = 0; i < s->nr_slices && !err; i++) {
 		make_draws(s, &s->slices[i], &top);
-		make_chunk(s, &s->slices[i], &s->chunks[i]);
+		err = make_chunk(s, &s->slices[i], &s->chunks[i]);
 		tick.nr_groups += !i || s->slices[i].group != s->slices[i - 1].group;
 	}
+	if (err)
+		return err;
 	pkvrt_sched_places(s, &tick.places);
 	tick.begin_ns = s->now_ns;
 	err = c->ops->step(c->ctx, s->chunks, s->nr_slices);
 	tick.end_ns = c->ops->now_ns(c->ctx);
 	pkvrt_metrics_step(s->m, &tick);
+	for (uint32_t i = 0; i < s->nr_slices && !err; i++) {
+		struct pkvrt_kv *kv = &s->slices[i].group->seqs[s->slices[i].seq].kv;
+
+		kv->nr_same = kv->nr_slots;
+	}
 	return err;
 }

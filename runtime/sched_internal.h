@@ -45,6 +45,9 @@ struct pkvrt_sched {
 	uint32_t cap_draws;
 	struct pkvrt_candidate *tops;
 	uint32_t cap_tops;
+	uint32_t *free_rows;		/* numbers of sequences that have ended */
+	uint32_t nr_free_rows, cap_free_rows;
+	uint32_t nr_rows;		/* given out so far */
 	struct pkvrt_named *names;
 	uint32_t cap_names;
 	uint32_t floor_pages;		/* kept free at admission */
@@ -84,6 +87,7 @@ void pkvrt_sched_plan_group(struct pkvrt_sched *s, struct pkvrt_group *g, uint32
 int pkvrt_sched_grow(struct pkvrt_sched *s);
 void pkvrt_sched_release_dead(struct pkvrt_sched *s);
 int pkvrt_sched_compute(struct pkvrt_sched *s);
+void pkvrt_sched_release_rows(struct pkvrt_sched *s, const struct pkvrt_group *g);
 
 /* sched_absorb.c: what was drawn */
 int pkvrt_sched_absorb(struct pkvrt_sched *s);

@@ -76,6 +76,7 @@ static uint32_t clamp_priority(int32_t priority)
 
 static void reject(struct pkvrt_sched *s, struct pkvrt_group *g)
 {
+	pkvrt_sched_release_rows(s, g);
 	pkvrt_group_close(g);
 	set_state(s, g, PKVRT_GROUP_REJECTED);
 	s->m->nr_rejected++;

@@ -7,6 +7,8 @@ $(eval $(call static-lib,pagedkv_tools,$(tools-src)))
 
 install-man += $(sort $(wildcard tools/man/*.8))
 
+# the library for GPUs is beside it, in the build folder and where both are installed
+rpath := -Wl$(comma)-rpath$(comma)'$$$$ORIGIN/../lib'
 ifneq ($(wildcard tools/run.c),)
-$(eval $(call program,pagedkv,tools/pagedkv.c,pagedkv_tools pagedkv_rt pagedkv_kernels pagedkv,$(rt-ldlibs)))
+$(eval $(call program,pagedkv,tools/pagedkv.c,pagedkv_tools pagedkv_rt pagedkv_kernels pagedkv,$(rt-ldlibs) $(rpath)))
 endif

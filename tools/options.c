@@ -23,7 +23,8 @@ static const char *const policies[] = {
 };
 static const char *const preempts[] = { "auto", "swap", "recompute", NULL };
 static const char *const kv_types[] = { "f32", "bf16", NULL };
-static const char *const computes[] = { "auto", "cpu", NULL };
+static const char *const models[] = { "small", "llama-8b", NULL };
+static const char *const computes[] = { "auto", "cpu", "cuda", NULL };
 static const char *const backends[] = { "auto", "kmod", "embedded", NULL };
 
 /* Requests a second; 0 and inf: all at once. */
@@ -72,6 +73,9 @@ static const struct pkv_opt table[] = {
 	RANGE("temperature", REAL, temperature, 0, 100, "T",
 	      "sampling temperature, 0 is greedy (default 0; with --n\n"
 	      "above 1, 1)"),
+	WORDS("model", model, models, "SHAPE",
+	      "small (3 million weights) or llama-8b, the shape of\n"
+	      "Llama-3-8B, for a GPU (default small)"),
 	SWITCH("lengths-only", lengths_only,
 	       "manage pages only, run no model: for large traces"),
 	PKV_OPT_HEADING("Memory"),
@@ -108,7 +112,8 @@ static const struct pkv_opt table[] = {
 	WORDS("backend", backend, backends, "WHICH",
 	      "page manager: auto, kmod or embedded (default auto)"),
 	WORDS("device", compute, computes, "WHICH",
-	      "where the model runs: auto or cpu (default auto)"),
+	      "where the model runs and the device tier lies: auto, cpu or\n"
+	      "cuda (default auto: a GPU where there is one)"),
 	RANGE("threads", COUNT, nr_threads, 0, 4096, "N",
 	      "compute threads (default 0: one a processor)"),
 	PKV_OPT_HEADING("Output"),

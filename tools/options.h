@@ -34,9 +34,15 @@ enum pkv_kv_type {
 	PKV_KV_BF16,
 };
 
+enum pkv_model {
+	PKV_MODEL_SMALL,
+	PKV_MODEL_LLAMA_8B,
+};
+
 enum pkv_compute {
 	PKV_COMPUTE_AUTO,
 	PKV_COMPUTE_CPU,
+	PKV_COMPUTE_CUDA,
 };
 
 /* Strings are borrowed from argv. Enumerations are stored as uint32_t. */
@@ -51,6 +57,7 @@ struct pkv_options {
 	uint32_t nr_samples;		/* sequences sampled from a prompt, at least 1 */
 	uint32_t beam_width;		/* 1: no beam search */
 	double temperature;		/* 0: greedy */
+	uint32_t model;			/* enum pkv_model */
 	bool lengths_only;
 
 	/* memory */

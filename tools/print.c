@@ -46,7 +46,10 @@ static bool is_idle(const struct pkvrt_flow *f)
 
 static void print_head(FILE *out, const struct pkvrt_report *r)
 {
-	fprintf(out, "policy %s, %s\n", r->policy, r->workload);
+	fprintf(out, "policy %s, %s", r->policy, r->workload);
+	if (r->device)
+		fprintf(out, ", on %s", r->device);
+	fputc('\n', out);
 	if (r->interrupted)
 		fputs("interrupted: the figures are of what was done until then\n", out);
 	fprintf(out, "\n  requests         %u of %u finished", r->nr_finished, r->nr_requests);
@@ -279,6 +282,7 @@ int pkv_print_json(FILE *out, const struct pkvrt_report *r)
 
 	if (json_object_set_new(obj, "policy", json_string(r->policy)) ||
 	    json_object_set_new(obj, "workload", json_string(r->workload)) ||
+	    json_object_set_new(obj, "device", r->device ? json_string(r->device) : json_null()) ||
 	    add_figures(obj, r) || add_counts(obj, r) ||
 	    json_object_set_new(obj, "identical", json_identical(r)) ||
 	    json_object_set_new(obj, "interrupted", json_boolean(r->interrupted)) ||

@@ -29,6 +29,7 @@ struct run {
 	struct pkvrt_job_output output;
 	struct pkv_progress progress;
 	bool has_started;
+	char gpu[128];			/* its name */
 	char why[PKVRT_WHY_LEN];
 };
 
@@ -91,6 +92,29 @@ static int size_tiers(struct run *r)
 	return 0;
 }
 
+/* The GPU where one is asked for; and where none is, if there is one that can do it. */
+static int choose_device(struct run *r)
+{
+	struct pkvrt_job_params *p = &r->p;
+	bool must = r->o->compute == PKV_COMPUTE_CUDA;
+	int err;
+
+	p->device_name = "CPU";
+	if (p->lengths_only || r->o->compute == PKV_COMPUTE_CPU)
+		return 0;
+	if (p->kv_dtype != PKV_BF16)
+		return must ? pkvrt_why(r->why, sizeof(r->why), -EINVAL,
+					"--device cuda: takes --kv-dtype bf16 alone") : 0;
+	err = pkvrt_gpu_load(&p->gpu, p->gpu_device, r->gpu, sizeof(r->gpu), r->why,
+			     sizeof(r->why));
+	if (err) {
+		p->gpu = NULL;
+		return must ? err : 0;
+	}
+	p->device_name = r->gpu;
+	return 0;
+}
+
 static int make_params(struct run *r)
 {
 	static const enum pkvrt_policy policies[] = {
@@ -125,7 +149,8 @@ static int make_params(struct run *r)
 		.budget_tokens = o->token_budget,
 		.max_batch = o->max_batch,
 		.backend = o->backend,
-		.model = pkvrt_model_default(),
+		.model = o->model == PKV_MODEL_LLAMA_8B ? pkvrt_model_llama_8b() :
+			 pkvrt_model_default(),
 		.seed = o->seed,
 		.kv_dtype = o->kv_type == PKV_KV_BF16 ? PKV_BF16 : PKV_F32,
 		.nr_threads = o->nr_threads,
@@ -141,6 +166,8 @@ static int make_params(struct run *r)
 		return pkvrt_why(r->why, sizeof(r->why), -EINVAL,
 				 "the model takes no request of %u tokens: see --max-tokens",
 				 r->w->max_total_tokens);
+	if (choose_device(r))
+		return -ENODEV;
 	return size_tiers(r);
 }
 

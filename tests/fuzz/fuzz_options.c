@@ -32,7 +32,7 @@ static bool in_range(const struct pkv_options *o)
 	       !(o->page_tokens & (o->page_tokens - 1)) && o->kv_type <= PKV_KV_BF16 &&
 	       o->policy <= PKV_POLICY_STATIC && o->preempt <= PKV_PREEMPT_RECOMPUTE &&
 	       o->max_batch && o->token_budget && o->backend <= PAGEDKV_BACKEND_EMBEDDED &&
-	       o->compute <= PKV_COMPUTE_CPU && o->nr_threads <= 4096;
+	       o->compute <= PKV_COMPUTE_CUDA && o->nr_threads <= 4096;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

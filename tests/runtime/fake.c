@@ -125,14 +125,34 @@ static void check_writers(struct fake *f, const struct pkvrt_chunk *chunks, unsi
 			assert_int_equal(f->readers[i], 1);
 }
 
+/* A table that is kept, and changed where a chunk says that it may have changed, is right. */
+static void check_table(struct fake *f, const struct pkvrt_chunk *c)
+{
+	struct fake_table *t;
+
+	assert_true(c->table_row < FAKE_MAX_TABLES);
+	t = &f->tables[c->table_row];
+	assert_true(t->step != f->nr_steps);
+	t->step = f->nr_steps;
+	assert_true(c->nr_same <= c->nr_slots && c->nr_same <= t->nr);
+	t->slots = realloc(t->slots, c->nr_slots * sizeof(*t->slots));
+	assert_non_null(t->slots);
+	assert_memory_equal(t->slots, c->slots, c->nr_same * sizeof(*t->slots));
+	memcpy(t->slots, c->slots, c->nr_slots * sizeof(*t->slots));
+	t->nr = c->nr_slots;
+	f->nr_same += c->nr_same;
+}
+
 static int fake_step(void *ctx, struct pkvrt_chunk *chunks, unsigned int nr)
 {
 	struct fake *f = ctx;
 	uint32_t tokens = 0;
 
 	check_writers(f, chunks, nr);
+	f->nr_steps++;
 	for (unsigned int i = 0; i < nr; i++) {
 		tokens += chunks[i].nr_tokens;
+		check_table(f, &chunks[i]);
 		compute_chunk(f, &chunks[i]);
 	}
 	assert_true(tokens <= f->cfg->budget_tokens);
@@ -285,6 +305,8 @@ void fake_exit(struct fake *f)
 	free(f->readers);
 	for (int t = 0; t < PAGEDKV_NR_TIERS; t++)
 		free(f->tiers[t]);
+	for (uint32_t i = 0; i < FAKE_MAX_TABLES; i++)
+		free(f->tables[i].slots);
 	pagedkv_pool_destroy(f->pool);
 	pagedkv_close(f->kv);
 	pkvrt_metrics_exit(&f->metrics);

@@ -37,6 +37,15 @@ struct fake_config {
 
 #define FAKE_MAX_SEQS 8	/* of a request */
 
+#define FAKE_MAX_TABLES 4096u
+
+/* What somebody who keeps block tables between steps would have. */
+struct fake_table {
+	uint64_t step;
+	uint32_t nr;
+	uint32_t *slots;
+};
+
 struct fake {
 	const struct fake_config *cfg;
 	struct fake_cell *tiers[PAGEDKV_NR_TIERS];
@@ -46,6 +55,9 @@ struct fake {
 	struct pagedkv *kv;
 	struct pagedkv_pool *pool;
 	uint64_t now_ns;
+	uint64_t nr_steps;
+	uint64_t nr_same;	/* entries that a step did not have to tell */
+	struct fake_table tables[FAKE_MAX_TABLES];
 	uint64_t nr_failed_moves;
 	struct pkvrt_metrics metrics;
 	uint32_t nr_reqs;

@@ -630,7 +630,7 @@ static void test_bad_params(void **state)
 static void test_model(void **state)
 {
 	struct pkvrt_model m = pkvrt_model_default(), other = m;
-	uint64_t fingerprint = pkvrt_model_fingerprint(&m, 1, 16, PKV_F32);
+	uint64_t fingerprint = pkvrt_model_fingerprint(&m, 1, 16, PKV_F32, false);
 
 	(void)state;
 	assert_int_equal(pkvrt_model_check(&m), 0);
@@ -639,12 +639,13 @@ static void test_model(void **state)
 	assert_int_equal(pkvrt_model_page_bytes(&m, 0, PKV_F32), 0);
 	assert_int_equal(pkvrt_model_page_bytes(&m, 16, 9), 0);
 	assert_true(pkvrt_model_nr_params(&m) > 2500000 && pkvrt_model_nr_params(&m) < 4000000);
-	assert_true(fingerprint == pkvrt_model_fingerprint(&m, 1, 16, PKV_F32));
-	assert_true(fingerprint != pkvrt_model_fingerprint(&m, 2, 16, PKV_F32));
-	assert_true(fingerprint != pkvrt_model_fingerprint(&m, 1, 8, PKV_F32));
-	assert_true(fingerprint != pkvrt_model_fingerprint(&m, 1, 16, PKV_BF16));
+	assert_true(fingerprint == pkvrt_model_fingerprint(&m, 1, 16, PKV_F32, false));
+	assert_true(fingerprint != pkvrt_model_fingerprint(&m, 2, 16, PKV_F32, false));
+	assert_true(fingerprint != pkvrt_model_fingerprint(&m, 1, 8, PKV_F32, false));
+	assert_true(fingerprint != pkvrt_model_fingerprint(&m, 1, 16, PKV_BF16, false));
+	assert_true(fingerprint != pkvrt_model_fingerprint(&m, 1, 16, PKV_F32, true));
 	other.vocab++;
-	assert_true(fingerprint != pkvrt_model_fingerprint(&other, 1, 16, PKV_F32));
+	assert_true(fingerprint != pkvrt_model_fingerprint(&other, 1, 16, PKV_F32, false));
 }
 
 /* ---- the team ---- */

@@ -24,6 +24,7 @@ static struct pkvrt_report make_report(void)
 	struct pkvrt_report r = {
 		.policy = "paged",
 		.workload = "CSV of lengths",
+		.device = "CPU",
 		.nr_requests = 200,
 		.nr_finished = 200,
 		.nr_tokens = 3000,
@@ -89,6 +90,7 @@ static void json_has_the_promised_members(void **state)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		figure(obj, names[i]);
 	assert_true(json_is_true(json_object_get(obj, "identical")));
+	assert_string_equal(json_string_value(json_object_get(obj, "device")), "CPU");
 	assert_true(figure(obj, "tokens_per_s") == 1500);
 	assert_true(figure(obj, "oversubscription") == 3);
 	assert_true(figure(obj, "prefix_hit_pct") == 25);

@@ -21,6 +21,9 @@
 SAN     ?=
 comma   := ,
 O       ?= build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
+# one name for a folder in the tree, however it is told: what was written of an object's headers
+# stands under the name by which it was built
+override O := $(patsubst $(CURDIR)/%,%,$(abspath $(O)))
 VERSION := $(shell cat VERSION)
 CC      ?= cc
 CFLAGS  ?= -O3 -g

@@ -16,6 +16,7 @@
 #include <ctype.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "../kselftest.h"
 #include "fuzz.h"
@@ -118,6 +119,17 @@ static void see_result(void *arg, uint32_t kind, int ret)
 
 	if (end < MAX_ERRNO)
 		see(arg, map.nr + map.nr * map.nr + kind * MAX_ERRNO + end);
+}
+
+static void set_parameter(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, value, strlen(value)) < 0)
+		printf("# %s: %s\n", path, strerror(errno));
+	close(fd);
 }
 
 /* ----------------------------------------------------------- what goes wrong */
@@ -239,6 +251,7 @@ static void work(struct shared *s, uint32_t id, uint64_t worker_seed)
 	struct input in, other;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	set_parameter(MEMCG "/cgroup.procs", "0");
 	me.world = world_new();
 	while (now_ns() < __atomic_load_n(&s->until_ns, __ATOMIC_RELAXED) &&
 	       !__atomic_load_n(&s->failed, __ATOMIC_RELAXED)) {
@@ -357,12 +370,15 @@ static void one_round(struct shared *s, uint64_t nr)
 	pid_t pids[MAX_WORKERS];
 
 	fflush(stdout);
+	/* Each round's pools outlive their memcg for a moment, some with memory charged to it. */
+	mkdir(MEMCG, 0755);
 	for (uint32_t i = 0; i < nr_workers; i++) {
 		pids[i] = fork();
 		if (!pids[i])
 			work(s, i, seed + (nr * MAX_WORKERS + i) * 0x100000001ULL);
 	}
 	watch(s, pids);
+	rmdir(MEMCG);
 }
 
 /* -------------------------------------------------------------------- results */
@@ -421,17 +437,6 @@ static void write_corpus(const struct shared *s, const char *path)
 	}
 	if (f)
 		fclose(f);
-}
-
-static void set_parameter(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	if (write(fd, value, strlen(value)) < 0)
-		printf("# %s: %s\n", path, strerror(errno));
-	close(fd);
 }
 
 /* The few failures that inputs ask for, of allocations that may wait too, without a word. */

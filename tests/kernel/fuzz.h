@@ -20,6 +20,9 @@
 #define MAX_RECORDS	40U
 #define MAX_KINDS	64U
 
+/* The workers', where the kernel has memcgs: their pools are charged to it. */
+#define MEMCG		"/sys/fs/cgroup/fuzz"
+
 struct input {
 	uint32_t nr;
 	uint8_t records[MAX_RECORDS][RECORD_BYTES];

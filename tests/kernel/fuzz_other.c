@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Calls that aren't ioctls: mappings, io_uring, descriptors, children, and looking. */
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "fuzz.h"
@@ -319,17 +321,53 @@ static int run_ring(struct actor *a, struct choices *c, const struct kind *kind)
 	return ret;
 }
 
-/* An executor that does all there is to do, as most do. */
+/* An executor that does all there is to do, as most do; a few of its moves may fail. */
+static int settle(int fd, struct choices *c)
+{
+	struct pagedkv_io_move moves[16];
+	struct pagedkv_io_commit items[16] = { 0 };
+	struct pagedkv_io_moves m = { .size = sizeof(m), .commits = user_ptr(items) };
+	bool some_fail = chance(c, 48);
+	int nr = 0, ret = 0;
+
+	for (int round = 0; round < 16 && !ret && (nr = fetch(fd, moves, 16)) > 0; round++) {
+		for (int i = 0; i < nr; i++) {
+			items[i].id = moves[i].id;
+			items[i].status = some_fail && chance(c, 64) ? -EIO : 0;
+			items[i].flags = items[i].status && chance(c, 64);
+		}
+		m.nr_commits = (uint32_t)nr;
+		ret = call(fd, PAGEDKV_CMD_MOVES, &m);
+	}
+	return nr < 0 ? nr : ret;
+}
+
 static int run_settle(struct actor *a, struct choices *c, const struct kind *kind)
 {
-	struct pagedkv_io_move moves[64];
 	struct world *w = a->world;
-	int fd = w->files[choose_file(w, c->record)].fd, nr = 0, ret = 0;
 
 	(void)kind;
-	for (int i = 0; i < 8 && ret >= 0 && (nr = fetch(fd, moves, 64)) > 0; i++)
-		ret = commit(fd, moves, (uint32_t)nr);
-	return nr < 0 ? nr : ret;
+	return settle(w->files[choose_file(w, c->record)].fd, c);
+}
+
+/* A server that is short of room: a sequence has to leave the device, and comes back. */
+static int run_swap(struct actor *a, struct choices *c, const struct kind *kind)
+{
+	struct world *w = a->world;
+	int fd = w->files[choose_file(w, c->record)].fd, ret = 0;
+	uint32_t nr = 1 + choose(c, 4);
+	uint64_t seq;
+
+	(void)kind;
+	pthread_mutex_lock(&w->lock);
+	seq = choose_seq(w, c);
+	pthread_mutex_unlock(&w->lock);
+	for (uint32_t i = 0; i < nr && ret >= 0; i++) {
+		ret = advise(fd, seq, i % 2 ? PAGEDKV_IO_WILLNEED : PAGEDKV_IO_COLD);
+		if (ret >= 0 && !chance(c, 32))
+			ret = settle(fd, c);
+	}
+	return ret;
 }
 
 /* ------------------------------------------------------------- descriptors */
@@ -471,7 +509,8 @@ static int run_read(struct actor *a, struct choices *c, const struct kind *kind)
 		"/proc/pagedkv/pools", "/proc/pagedkv/stat", "/proc/pagedkv/meminfo",
 		"/proc/pagedkv/tiers", "/proc/pagedkv/version", "/proc/pagedkv/%u/maps",
 		"/proc/pagedkv/%u/maps", "/proc/pagedkv/%u/sequences", "/proc/pagedkv/%u/sequences",
-		"/proc/pagedkv/%u/limits", "/sys/kernel/debug/pagedkv/%u/check",
+		"/proc/pagedkv/%u/limits", "/proc/pagedkv/%u/tables", "/proc/pagedkv/%u/tables",
+		"/proc/pagedkv/%u/files", "/sys/kernel/debug/pagedkv/%u/check",
 	};
 	static const size_t sizes[] = { 65536, 4096, 64, 1 };
 	uint32_t which = choose(c, sizeof(files) / sizeof(files[0]));
@@ -493,18 +532,67 @@ static int run_read(struct actor *a, struct choices *c, const struct kind *kind)
 	return ret < 0 ? ret : 0;
 }
 
-static int run_drop_caches(struct actor *a, struct choices *c, const struct kind *kind)
+static int read_text(struct actor *a, const char *path)
 {
-	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	int ret;
 
-	(void)kind;
-	(void)a;
 	if (fd < 0)
 		return -errno;
-	ret = result(write(fd, choose(c, 2) ? "2" : "3", 1));
+	ret = result(read(fd, a->memory, 4096));
 	close(fd);
 	return ret;
+}
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = result(write(fd, text, strlen(text)));
+	close(fd);
+	return ret;
+}
+
+/* Where the kernel lets one call the module's shrinker, if it does. */
+static bool find_shrinker(char *path, size_t len)
+{
+	static const char *const top = "/sys/kernel/debug/shrinker";
+	DIR *dir = opendir(top);
+	struct dirent *e;
+	bool found = false;
+
+	if (!dir)
+		return false;
+	while (!found && (e = readdir(dir))) {
+		found = !strncmp(e->d_name, "pagedkv-", 8);
+		if (found)
+			snprintf(path, len, "%s/%.64s", top, e->d_name);
+	}
+	closedir(dir);
+	return found;
+}
+
+/* The module's shrinker is asked for memory of all pools or of the fuzzer's memcg. */
+static int run_scan(struct actor *a, struct choices *c, const struct kind *kind)
+{
+	static const uint32_t pages[] = { 1, 512, 512, 1024, 4096, 100000, 64, 0 };
+	char dir[128], path[160], text[64];
+	struct stat st;
+
+	(void)kind;
+	if (!find_shrinker(dir, sizeof(dir)) || stat(chance(c, 128) ? MEMCG : MEMCG "/..", &st))
+		return write_text("/proc/sys/vm/drop_caches", choose(c, 2) ? "2" : "3");
+	if (chance(c, 32)) {
+		snprintf(path, sizeof(path), "%s/count", dir);
+		return read_text(a, path);
+	}
+	snprintf(path, sizeof(path), "%s/scan", dir);
+	snprintf(text, sizeof(text), "%llu %u %u", (unsigned long long)st.st_ino, choose(c, 2),
+		 pages[choose(c, 8)]);
+	return write_text(path, text);
 }
 
 #define KIND(_name, _weight, ...) \
@@ -513,6 +601,7 @@ static int run_drop_caches(struct actor *a, struct choices *c, const struct kind
 const struct kind other_kinds[] = {
 	KIND(mmap, 6), KIND(remap, 2), KIND(madvise, 4), KIND(touch, 4), KIND(settle, 20),
 	KIND(uring, 22), KIND(ring, 5), KIND(dup, 2), KIND(close, 3), KIND(odd, 4),
-	KIND(rlimit, 1), KIND(fork, 2, .never_fails = true), KIND(read, 8), KIND(drop_caches, 1),
+	KIND(rlimit, 1), KIND(fork, 2, .never_fails = true), KIND(read, 8), KIND(swap, 10),
+	KIND(scan, 3),
 };
 const uint32_t nr_other_kinds = sizeof(other_kinds) / sizeof(other_kinds[0]);

@@ -8,6 +8,7 @@
 #define KERNELS_CUDA_BENCH_CUH
 
 #include <cuda_runtime.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -52,9 +53,10 @@ inline int NrSets(size_t bytes, int most = 64) {
   return static_cast<int>(std::min<size_t>(std::max<size_t>(nr, 2), most));
 }
 
-// Median microseconds of one launch(stream, set) of `nr` in a row, over `rounds` replays.
+// Median microseconds of one launch(stream, set) of `nr` in a row, over `rounds` replays, with a
+// rest before each: work that the card's power limit slows down is faster then.
 template <class Launch>
-float Microseconds(int nr_sets, Launch launch, int nr = 20, int rounds = 15) {
+float Microseconds(int nr_sets, Launch launch, int nr = 20, int rounds = 15, int rest_us = 0) {
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t exec;
@@ -73,6 +75,7 @@ float Microseconds(int nr_sets, Launch launch, int nr = 20, int rounds = 15) {
   std::vector<float> times;
   for (int i = 0; i < rounds + 2; i++) {
     float ms;
+    if (rest_us > 0) usleep(rest_us);
     BENCH_MUST(cudaEventRecord(begin, stream));
     BENCH_MUST(cudaGraphLaunch(exec, stream));
     BENCH_MUST(cudaEventRecord(end, stream));

@@ -9,8 +9,8 @@
  * into a graph. Whoever calls keeps device memory alive until the stream has passed.
  *
  * What lies in device memory can't be checked on the host: a block table that names a slot past the
- * arena, or a context longer than its row, is the caller's fault. Unused token places of a page
- * are never read.
+ * arena, or a context longer than its row, is the caller's fault. What lies in unused token places
+ * of a page, NaN included, has no effect.
  *
  * Return values: 0; -EINVAL for an argument that is wrong; -EOPNOTSUPP for one that is right but
  * that no kernel here takes; -ENODEV when there is no device of this architecture; -EIO when the

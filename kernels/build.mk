@@ -23,7 +23,7 @@ $(eval $(call static-lib,pagedkv_cuda,$(cuda-src)))
 $(eval $(call shared-lib,pagedkv_cuda,libpagedkv_cuda.so.0,$(cuda-src),$(cuda-map),$(CUDA_LIBS)))
 $(eval $(call pc-file,libpagedkv_cuda,kernels/cuda/libpagedkv_cuda.pc.in,-e 's|@CUDA_LIBS@|$(CUDA_LIBS)|'))
 $(foreach b,$(basename $(notdir $(wildcard kernels/cuda/bench_*.cu))),\
-	$(eval $(call cuda-bench,cuda/$(b),kernels/cuda/$(b).cu)))
+	$(eval $(call cuda-bench,cuda/$(b),kernels/cuda/$(b).cu,,-lm)))
 install-lib += $(O)/lib/libpagedkv_cuda.a
 install-headers-pagedkv += kernels/include/pagedkv/cache.h kernels/include/pagedkv/pkv_cuda.h
 endif

@@ -49,7 +49,7 @@ silent "the public header includes no uapi, no kernel header and nothing of ours
 silent "kernels include nothing of library, runtime, module or tools" \
 	never kernels libpagedkv/ runtime/ kmod/ tools/ tests/
 silent "CUDA kernels include CUDA's and their own headers only" \
-	eval 'includes kernels/cuda | grep -vE ": (pagedkv/(cache|pkv_cuda)\.h|[a-z_0-9]+\.(h|cuh)|cooperative_groups/[a-z_]+\.h|[a-z_]+)$"
+	eval 'includes kernels/cuda | grep -vE ": (pagedkv/(cache|pkv_cuda)\.h|[a-zA-Z_0-9]+\.(h|cuh)|cooperative_groups/[a-z_]+\.h|[a-z_]+)$"
 		includes kernels/cuda | grep -E ": (cublas|cudnn)"'
 silent "the library includes nothing of runtime, kernels, tools or tests" \
 	never libpagedkv runtime/ kernels/ tools/ tests/

@@ -62,7 +62,11 @@ struct pkv_cuda_attention {
 	float scale;
 	float softcap;			/* 0: none */
 	uint32_t window;		/* tokens; 0: none */
-	uint32_t reserved;		/* must be 0 */
+	/*
+	 * Cascade: the first tokens of every context lie in the same pages, and every query token
+	 * is past them. They are read once for all sequences; not with a window or alibi. 0: none.
+	 */
+	uint32_t shared_tokens;
 	const float *alibi;		/* device [nr_q_heads], or NULL */
 	const float *k_scale;		/* device [nr_kv_heads]: E4M3 K times this, or NULL: 1 */
 	const float *v_scale;		/* device [nr_kv_heads] */

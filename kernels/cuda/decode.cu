@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+#include <cudaTypedefs.h>
+
+#include <algorithm>
+
+#include "decode.h"
+#include "decode_launch.cuh"
+
+namespace pagedkv {
+namespace {
+
+// Of the workspace: a counter for each stretch, then records, then a cascade's parts.
+constexpr size_t kCounterBytes = 4096;
+constexpr uint32_t kMostGroups = 4;
+constexpr uint32_t kMostSeqs = 16384;  // a word for 32 of them where a chunk's weights go
+
+uint32_t GridBlocks() {
+  int device = 0, sms = 1;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
+  return sms;
+}
+
+// What of the workspace and of the work depends on how many rows of q a sequence has.
+struct Sizes {
+  uint32_t blocks;  // of 8 rows of q, in one pass
+  uint32_t record_rows;
+  uint32_t stretch_records;
+  size_t record_bytes;  // all records together
+  bool fits;            // the weight of the line is below 2^32
+
+  Sizes(const pkv_cuda_attention& a, uint32_t grid, uint32_t nr_seqs, uint64_t query_tokens,
+        uint32_t context) {
+    const uint64_t rows = query_tokens * (a.nr_q_heads / a.layout->nr_kv_heads);
+    blocks = DecodeBlocks(rows < 64 ? static_cast<uint32_t>(rows) : 64);
+    record_rows = static_cast<uint32_t>(rows < blocks * 8 ? rows : blocks * 8);
+    // A stretch has no more leaves of one row than this, and a row that goes on from stretch to
+    // stretch uses the places of all of them from the one it begins in: with twice as many each,
+    // it ends before those of the next such row begin.
+    const uint64_t weight = kRowCost + (uint64_t{context} + kTile - 1) / kTile;
+    const uint64_t passes = (rows + blocks * 8 - 1) / (blocks * 8);
+    const uint64_t line = nr_seqs * a.layout->nr_kv_heads * passes * weight;
+    fits = line >> 32 == 0;
+    // with the fewest groups, or of the smallest size
+    const uint64_t stretch = line / grid + 2 * (128 / kTile);
+    const uint64_t leaves = LeafOf(context) + 1, most = stretch / (128 / kTile) + 4;
+    stretch_records = static_cast<uint32_t>(2 * (most < leaves ? most : leaves));
+    record_bytes = size_t{grid} * kMostGroups * stretch_records *
+                   DecodeRecordFloats(record_rows, a.layout->head_dim) * 4;
+  }
+};
+
+// The shared tokens that are read once: whole leaves, so that sums are the same.
+uint32_t SharedTokens(const pkv_cuda_attention& a) { return LeafStart(LeafOf(a.shared_tokens)); }
+
+Sizes SharedSizes(const pkv_cuda_attention& a, uint32_t grid) {
+  return Sizes(a, grid, 1, a.nr_tokens, SharedTokens(a));
+}
+
+size_t RecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
+  const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
+  const size_t bytes = sizes.record_bytes;
+  return SharedTokens(a) == 0 ? bytes : std::max(bytes, SharedSizes(a, grid).record_bytes);
+}
+
+// The driver's cuTensorMapEncodeTiled(), without linking against the driver. NULL: there is none.
+PFN_cuTensorMapEncodeTiled_v12000 TensorMapEncoder() {
+  static const PFN_cuTensorMapEncodeTiled_v12000 encode = [] {
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000,
+                                                         cudaEnableDefault, &result);
+    if (error != cudaSuccess || result != cudaDriverEntryPointSuccess) found = nullptr;
+    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
+  }();
+  return encode;
+}
+
+// Maps for the copy engine, where rows are whole lines of 128 bytes and pages whole tiles.
+bool MapBoxes(CUtensorMap* map, const char* base, const pkv_cuda_attention& a) {
+  const pkv_kv_layout& l = *a.layout;
+  const uint32_t bytes = l.dtype == PKV_E4M3 ? 1 : 2, elements = 128 / bytes;
+  const PFN_cuTensorMapEncodeTiled_v12000 encode = TensorMapEncoder();
+  if (encode == nullptr || l.page_tokens % kTile != 0 || l.head_dim % elements != 0) return false;
+  const CUtensorMapDataType type = l.dtype == PKV_BF16  ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                   : l.dtype == PKV_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                        : CU_TENSOR_MAP_DATA_TYPE_UINT8;
+  const cuuint64_t sizes[5] = {elements, l.page_tokens, l.head_dim / elements, l.nr_kv_heads,
+                               a.nr_slots};
+  const cuuint64_t strides[4] = {l.token_stride_bytes, 128, l.head_stride_bytes,
+                                 l.page_stride_bytes};
+  const cuuint32_t box[5] = {elements, kTile, l.head_dim / elements, 1, 1};
+  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
+  return encode(map, type, 5, const_cast<char*>(base), sizes, strides, box, steps,
+                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+cudaError_t Launch(const pkv_cuda_attention& a, const Sizes& sizes, uint32_t grid, DecodeArgs d) {
+  d.boxes = MapBoxes(&d.k_map, d.k, a) && MapBoxes(&d.v_map, d.v, a);
+  cudaStream_t stream = static_cast<cudaStream_t>(a.stream);
+  d.stretch_records = sizes.stretch_records;
+  d.record_rows = sizes.record_rows;
+  switch (a.layout->dtype) {
+    case PKV_BF16:
+      return LaunchDecodeOf<Bf16>(a.layout->head_dim, sizes.blocks, d, grid, stream);
+    case PKV_F16:
+      return LaunchDecodeOf<F16>(a.layout->head_dim, sizes.blocks, d, grid, stream);
+    case PKV_E4M3:
+      return LaunchDecodeOf<E4m3>(a.layout->head_dim, sizes.blocks, d, grid, stream);
+    default:
+      return cudaErrorNotSupported;
+  }
+}
+
+DecodeArgs ArgsOf(const pkv_cuda_attention& a) {
+  const pkv_kv_layout& l = *a.layout;
+  DecodeArgs d = {};
+  d.k = static_cast<const char*>(a.base) + a.layer * l.layer_stride_bytes;
+  d.v = d.k + l.kv_stride_bytes;
+  d.page_stride = l.page_stride_bytes;
+  d.head_stride = l.head_stride_bytes;
+  d.token_stride = l.token_stride_bytes;
+  d.table = a.table;
+  d.table_row_slots = a.table_row_slots;
+  d.table_rows = a.table_rows;
+  d.query_start = a.query_start;
+  d.context_tokens = a.context_tokens;
+  d.q = static_cast<const char*>(a.q);
+  d.q_row_bytes = a.q_row_elements * 2;
+  d.out = static_cast<char*>(a.out);
+  d.lse = a.lse;
+  d.alibi = a.alibi;
+  d.k_scale = l.dtype == PKV_E4M3 ? a.k_scale : nullptr;
+  d.v_scale = l.dtype == PKV_E4M3 ? a.v_scale : nullptr;
+  d.counters = static_cast<uint32_t*>(a.workspace);
+  d.records = reinterpret_cast<float*>(static_cast<char*>(a.workspace) + kCounterBytes);
+  d.scale = a.scale;
+  d.softcap = a.softcap;
+  d.nr_seqs = a.nr_seqs;
+  d.nr_tokens = a.nr_tokens;
+  d.nr_kv_heads = l.nr_kv_heads;
+  d.group = a.nr_q_heads / l.nr_kv_heads;
+  d.window = a.window;
+  d.q_is_bf16 = a.q_dtype == PKV_BF16;
+  d.whole_tiles = l.page_tokens % kTile == 0;
+  d.by_page = FastDiv(l.page_tokens);
+  d.by_group = FastDiv(d.group);
+  return d;
+}
+
+}  // namespace
+
+size_t DecodeWorkspace(const pkv_cuda_attention& a) {
+  size_t parts =
+      SharedTokens(a) == 0 ? 0 : size_t{a.nr_tokens} * a.nr_q_heads * (a.layout->head_dim + 2) * 4;
+  return kCounterBytes + RecordBytes(a, GridBlocks()) + parts;
+}
+
+cudaError_t Decode(const pkv_cuda_attention& a) {
+  if (a.nr_seqs == 0 || a.nr_tokens == 0) return cudaSuccess;
+  if (a.nr_seqs > kMostSeqs) return cudaErrorNotSupported;
+  const uint32_t grid = GridBlocks();
+  const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
+  if (!sizes.fits) return cudaErrorNotSupported;
+  DecodeArgs d = ArgsOf(a);
+  const uint32_t shared = SharedTokens(a);
+  if (shared != 0) {
+    // positions of query tokens are not known where the shared tokens are worked on
+    if (a.window != 0 || a.alibi != nullptr) return cudaErrorNotSupported;
+    float* parts = d.records + RecordBytes(a, grid) / 4;
+    d.one_context = shared;
+    d.parts_out = parts;
+    d.nr_seqs = 1;
+    cudaError_t error = Launch(a, SharedSizes(a, grid), grid, d);
+    if (error != cudaSuccess) return error;
+    d.one_context = 0;
+    d.parts_out = nullptr;
+    d.parts = parts;
+    d.nr_seqs = a.nr_seqs;
+    d.first_token = shared;
+  }
+  return Launch(a, sizes, grid, d);
+}
+
+}  // namespace pagedkv

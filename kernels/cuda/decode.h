@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decode attention: few query tokens a sequence, bound by the speed of the memory. Any number of
+ * query tokens is right, and all of them have the same bits however a sequence is fed.
+ */
+#ifndef PAGEDKV_CUDA_DECODE_H
+#define PAGEDKV_CUDA_DECODE_H
+
+#include <cuda_runtime.h>
+#include <pagedkv/pkv_cuda.h>
+
+namespace pagedkv {
+
+// Bytes of workspace for a call with these sizes and bounds; its pointers are not looked at.
+size_t DecodeWorkspace(const pkv_cuda_attention& a);
+
+// Launches one kernel. cudaErrorNotSupported where no kernel here takes the call.
+cudaError_t Decode(const pkv_cuda_attention& a);
+
+}  // namespace pagedkv
+
+#endif

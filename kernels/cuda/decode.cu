@@ -5,6 +5,7 @@
 
 #include "decode.h"
 #include "decode_launch.cuh"
+#include "decode_stream.h"
 
 namespace pagedkv {
 namespace {
@@ -59,7 +60,7 @@ Sizes SharedSizes(const pkv_cuda_attention& a, uint32_t grid) {
 
 size_t RecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
   const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
-  const size_t bytes = sizes.record_bytes;
+  const size_t bytes = std::max(sizes.record_bytes, StreamRecordBytes(a, grid));
   return SharedTokens(a) == 0 ? bytes : std::max(bytes, SharedSizes(a, grid).record_bytes);
 }
 
@@ -181,6 +182,7 @@ cudaError_t Decode(const pkv_cuda_attention& a) {
     d.nr_seqs = a.nr_seqs;
     d.first_token = shared;
   }
+  if (!(a.flags & PKV_CUDA_INVARIANT) && StreamTakes(a, d)) return Stream(a, d, grid);
   return Launch(a, sizes, grid, d);
 }
 

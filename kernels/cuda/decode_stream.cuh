@@ -1,0 +1,803 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decode attention at the speed of the memory, for the common call: one query token a sequence,
+ * pages of whole tiles of 16 tokens, no window, cap or slopes. One launch.
+ *
+ * A row is a sequence and a kv head. All tiles of all rows form a line (sequence, kv head, tile),
+ * which is cut into as many equal ranges as there are warps. Each warp is alone with its range: it
+ * has a ring of half tiles (K or V of 16 tokens) in shared memory that it fills by asynchronous
+ * copies and empties by matrix instructions, on and on over the ends of rows, and waits for nobody.
+ *
+ * Scores are S = K Q^T (tokens by rows of q), the output is O^T = V^T P^T (dims by rows of q), so
+ * that few rows of q fill the narrow side of a matrix instruction, m16n8k16.
+ *
+ * A row that lies in one warp's range is written out. The others' sums are added up first in the
+ * block, then, where a row spans blocks, through records in memory by the last block to come.
+ */
+#ifndef PAGEDKV_CUDA_DECODE_STREAM_CUH
+#define PAGEDKV_CUDA_DECODE_STREAM_CUH
+
+#include "barrier.cuh"
+#include "decode_math.cuh"
+#include "decode_plan.cuh"
+
+namespace pagedkv {
+
+constexpr uint32_t kStreamWarps = 8;
+constexpr uint32_t kStreamThreads = kStreamWarps * 32;
+constexpr uint32_t kStreamMaxSequences = 32768;
+constexpr uint32_t kNoRow = ~0u;
+
+// A row that a warp has a part of, and the blocks that have parts of it.
+struct StreamRow {
+  uint32_t row, first, last;
+};
+
+template <class T, int kDim, int kBlocks>
+struct StreamMemory {
+  static constexpr uint32_t kRows = kBlocks * 8;
+  static constexpr uint32_t kRowBytes = kDim * kElementBytes<T>;
+  static constexpr uint32_t kHalf = kTile * kRowBytes;
+  static constexpr uint32_t kPitch = kDim + 4;  // floats: columns of a fragment in other banks
+  static constexpr uint32_t kPart = kRows * kPitch + 2 * kRows;  // sums, maxima, weights
+  static constexpr uint32_t kHalves = (kBlocks == 1 ? 24576 : 16384) / kHalf;
+  alignas(128) uint8_t ring[kStreamWarps][kHalves][kHalf];
+  float parts[kStreamWarps][kPart];
+  StreamRow rows[kStreamWarps * 2];  // of the first and the last part of each warp
+  uint32_t last[2];
+};
+
+__device__ __forceinline__ void CopyOrZero16(uint32_t to, const char* from, uint32_t bytes) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+               "r"(bytes)
+               : "memory");
+}
+
+// Where 16-byte unit `unit` of row `row` of a half tile lies, so that the same unit of eight
+// neighbouring rows is in eight different places of the banks.
+template <uint32_t kRowBytes>
+__device__ __forceinline__ uint32_t StreamSwizzled(uint32_t row, uint32_t unit) {
+  return row * kRowBytes + (unit ^ (row % 8)) * 16;
+}
+
+// Rows and columns of 8 x 8 halves exchanged.
+__device__ __forceinline__ uint32_t Transposed(uint32_t x) {
+  uint32_t y;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+
+// Where a row begins on the line, and whose it is. All lanes of a warp hold the same.
+struct StreamPlace {
+  uint32_t seq, head, tile;
+  uint32_t begin, tiles;  // of the row
+};
+
+__device__ __forceinline__ uint32_t StreamTiles(const DecodeArgs& a, uint32_t seq) {
+  if (seq >= a.nr_seqs) return 0;
+  if (__ldg(a.query_start + seq + 1) == __ldg(a.query_start + seq)) return 0;
+  return max(1u, (__ldg(a.context_tokens + seq) + kTile - 1) / kTile);
+}
+
+// The place of the tile `at` in the 32 sequences from `batch` on, `before` tiles from the line's
+// beginning.
+__device__ __forceinline__ StreamPlace StreamFind(const DecodeArgs& a, uint32_t tiles,
+                                                  uint32_t batch, uint32_t before, uint32_t at,
+                                                  uint32_t lane) {
+  const uint32_t own = tiles * a.nr_kv_heads;
+  const uint32_t end = before + WarpScan(own, lane);
+  const uint32_t past = __ballot_sync(0xffffffff, end > at);
+  const int who = past == 0 ? 31 : __ffs(past) - 1;
+  StreamPlace p;
+  p.seq = batch + who;
+  p.tiles = __shfl_sync(0xffffffff, tiles, who);
+  const uint32_t seq_begin = __shfl_sync(0xffffffff, end - own, who);
+  p.head = (at - seq_begin) / max(p.tiles, 1u);
+  p.begin = seq_begin + p.head * p.tiles;
+  p.tile = at - p.begin;
+  return p;
+}
+
+// What sums are multiplied by in the end.
+__device__ __forceinline__ float StreamInverse(const DecodeArgs& a, uint32_t head, float weight) {
+  const float v_scale = a.v_scale != nullptr ? __ldg(a.v_scale + head) : 1;
+  return weight > 0 ? __frcp_rn(weight) * v_scale : 0;
+}
+
+template <class T>
+__device__ __forceinline__ uint32_t StreamPack(const DecodeArgs& a, float low, float high) {
+  if constexpr (kElementBytes<T> == 2) return PackHalves<T>(low, high);
+  return a.q_is_bf16 ? PackHalves<Bf16>(low, high) : PackHalves<F16>(low, high);
+}
+
+template <class T, int kDim, int kBlocks>
+class StreamWarp {
+ public:
+  using Memory = StreamMemory<T, kDim, kBlocks>;
+  static constexpr int kSteps = kDim / 16;
+  static constexpr uint32_t kHalves = Memory::kHalves, kHalf = Memory::kHalf;
+  static constexpr uint32_t kUnits = Memory::kRowBytes / 16;  // 16-byte units of a row
+  static constexpr uint32_t kLoads = kTile * kUnits / 32;
+
+  __device__ StreamWarp(const DecodeArgs& a, Memory* m, const Stretches& blocks)
+      : a_(a), m_(m), blocks_(blocks), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {
+    ring_ = SharedAddress(m->ring[warp_]);
+    m->rows[warp_ * 2].row = m->rows[warp_ * 2 + 1].row = kNoRow;
+  }
+
+  // The tiles [from, end) of the line.
+  __device__ void Run(const StreamPlace& place, uint32_t from, uint32_t end) {
+    if (from >= end) return;
+    end_ = end;
+    load_ = place;
+    load_at_ = from;
+    LoadSequence();
+    NextSlots();
+    uint32_t put = 0, get = 0;
+#pragma unroll 1
+    for (uint32_t i = 0; i < kHalves; i++) LoadHalf(&put);
+    StreamPlace now = place;
+    uint32_t at = from;
+    uint32_t context = __ldg(a_.context_tokens + now.seq);
+#pragma unroll 1
+    while (at < end) {
+      BeginRow(now);
+      const uint32_t stop = min(end, now.begin + now.tiles);
+#pragma unroll 1
+      for (; at < stop; at++) Tile(&put, &get, at - now.begin, context);
+      EndRow(now, context, now.tile != 0, at < now.begin + now.tiles);
+      if (at >= end) break;
+      now.begin += now.tiles;
+      now.tile = 0;
+      if (++now.head == a_.nr_kv_heads) {
+        now.head = 0;
+        do {
+          now.tiles = StreamTiles(a_, ++now.seq);
+        } while (now.tiles == 0);
+        context = __ldg(a_.context_tokens + now.seq);
+      }
+    }
+    asm volatile("cp.async.wait_all;" ::: "memory");
+  }
+
+ private:
+  // --- copies, some tiles ahead of the arithmetic ---
+
+  __device__ __forceinline__ void LoadSequence() {
+    load_context_ = __ldg(a_.context_tokens + load_.seq);
+    const uint64_t row = a_.table_rows != nullptr ? __ldg(a_.table_rows + load_.seq) : load_.seq;
+    table_ = a_.table + row * a_.table_row_slots;
+  }
+
+  // The slots of 32 tiles, one a lane.
+  __device__ __forceinline__ void NextSlots() {
+    const uint32_t token = (load_.tile + lane_) * kTile;
+    slots_from_ = load_.tile;
+    slots_ = token < load_context_ ? __ldg(table_ + a_.by_page(token)) : 0;
+  }
+
+  __device__ __forceinline__ void NextLoad() {
+    load_at_++;
+    if (++load_.tile == load_.tiles) {
+      load_.tile = 0;
+      if (load_at_ >= end_) return;
+      if (++load_.head == a_.nr_kv_heads) {
+        load_.head = 0;
+        do {
+          load_.tiles = StreamTiles(a_, ++load_.seq);
+        } while (load_.tiles == 0);
+        LoadSequence();
+      }
+      // a short row's slots serve all its heads
+      if (slots_from_ != 0 || load_.head == 0) NextSlots();
+    } else if (load_.tile - slots_from_ == 32) {
+      NextSlots();
+    }
+  }
+
+  // The next half tile: K, then V. An empty group of copies at the end keeps the count right.
+  __device__ __forceinline__ void LoadHalf(uint32_t* put) {
+    if (load_at_ < end_) {
+      const uint32_t slot = __shfl_sync(0xffffffff, slots_, load_.tile - slots_from_);
+      const uint32_t token = load_.tile * kTile;
+      const uint32_t in_page = token - a_.by_page(token) * a_.by_page.divisor;
+      const char* from = (values_ ? a_.v : a_.k) + slot * a_.page_stride +
+                         load_.head * a_.head_stride + in_page * a_.token_stride +
+                         (lane_ / kUnits) * a_.token_stride + lane_ % kUnits * 16;
+      const uint32_t to = ring_ + *put * kHalf;
+      const uint64_t step = 32 / kUnits * a_.token_stride;
+      if (token + kTile <= load_context_) {
+#pragma unroll
+        for (uint32_t i = 0; i < kLoads; i++) {
+          const uint32_t row = i * (32 / kUnits) + lane_ / kUnits;
+          CopyOrZero16(to + StreamSwizzled<Memory::kRowBytes>(row, lane_ % kUnits), from + i * step,
+                       16);
+        }
+      } else {
+#pragma unroll
+        for (uint32_t i = 0; i < kLoads; i++) {
+          const uint32_t row = i * (32 / kUnits) + lane_ / kUnits;
+          const bool is = token + row < load_context_;
+          CopyOrZero16(to + StreamSwizzled<Memory::kRowBytes>(row, lane_ % kUnits),
+                       is ? from + i * step : a_.k, is ? 16 : 0);
+        }
+      }
+      if (values_) NextLoad();
+      values_ = !values_;
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    if (++*put == kHalves) *put = 0;
+  }
+
+  // --- arithmetic ---
+
+  __device__ __forceinline__ void BeginRow(const StreamPlace& p) {
+    const uint32_t token = __ldg(a_.query_start + p.seq);
+    const char* q = a_.q + token * a_.q_row_bytes + uint64_t{p.head} * a_.group * (kDim * 2);
+    const uint32_t g = lane_ / 4, t = lane_ % 4;
+    factor_ = a_.scale * 1.4426950408889634f;
+    if (a_.k_scale != nullptr) factor_ *= __ldg(a_.k_scale + p.head);
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+      const bool is = n * 8 + g < a_.group;
+#pragma unroll
+      for (int k = 0; k < kSteps; k++) {
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          // bytes of K come in pairs of pairs: see LoadK()
+          const uint32_t at = kElementBytes<T> == 2 ? j * 16 + t * 4 : t * 8 + j * 4;
+          uint32_t pair = 0;
+          if (is) {
+            pair = __ldg(
+                reinterpret_cast<const uint32_t*>(q + (n * 8 + g) * (kDim * 2) + k * 32 + at));
+          }
+          if (kElementBytes<T> == 1 && a_.q_is_bf16) pair = Bf16ToF16(pair);
+          q_[n][k][j] = pair;
+        }
+      }
+      max_[n][0] = max_[n][1] = -INFINITY;
+      weight_[n][0] = weight_[n][1] = 0;
+#pragma unroll
+      for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) acc_[n][d][i] = 0;
+      }
+    }
+  }
+
+  // K as operands, tokens by dims. Of bytes a lane gets dims 4 t to 4 t + 3 of its tokens, which
+  // are columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of the operand; q's rows are in that order too.
+  __device__ __forceinline__ void LoadK(uint32_t (&a)[kSteps][4], uint32_t k) const {
+    if constexpr (kElementBytes<T> == 2) {
+#pragma unroll
+      for (int i = 0; i < kSteps; i++) {
+        LoadMatrix4(a[i], k + StreamSwizzled<Memory::kRowBytes>(lane_ % 16, i * 2 + lane_ / 16));
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kSteps; i += 2) {
+        uint32_t r[4];
+        LoadMatrix4(r, k + StreamSwizzled<Memory::kRowBytes>(lane_ % 16, i + lane_ / 16));
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          a[i + h][0] = Widen(r[h * 2]);
+          a[i + h][1] = Widen(r[h * 2 + 1]);
+          a[i + h][2] = Widen(r[h * 2] >> 16);
+          a[i + h][3] = Widen(r[h * 2 + 1] >> 16);
+        }
+      }
+    }
+  }
+
+  // V^T as operands, dims by tokens. Of bytes row g is dim 2 g, and row g + 8 dim 2 g + 1.
+  __device__ __forceinline__ void LoadV(uint32_t (&a)[kSteps][4], uint32_t v) const {
+    if constexpr (kElementBytes<T> == 2) {
+#pragma unroll
+      for (int d = 0; d < kSteps; d++) {
+        LoadMatrix4Trans(a[d], v + StreamSwizzled<Memory::kRowBytes>(lane_ % 8 + lane_ / 16 * 8,
+                                                                     d * 2 + lane_ / 8 % 2));
+      }
+    } else {
+#pragma unroll
+      for (int d = 0; d < kSteps; d += 2) {
+        uint32_t r[4];
+        LoadMatrix4Trans(r, v + StreamSwizzled<Memory::kRowBytes>(lane_ % 16, d + lane_ / 16));
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+#pragma unroll
+          for (int i = 0; i < 2; i++) {
+            const uint32_t pairs = __byte_perm(r[h * 2 + i], 0, 0x3120);
+            a[d + h][i * 2] = Widen(pairs);
+            a[d + h][i * 2 + 1] = Widen(pairs >> 16);
+          }
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void Tile(uint32_t* put, uint32_t* get, uint32_t tile,
+                                       uint32_t context) {
+    float s[kBlocks][4];
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
+    asm volatile("cp.async.wait_group %0;" ::"n"(kHalves - 1) : "memory");
+    __syncwarp();
+    const uint32_t k = ring_ + *get * kHalf;
+    uint32_t a[kSteps][4];
+    LoadK(a, k);
+    __syncwarp();
+    LoadHalf(put);
+    if (++*get == kHalves) *get = 0;
+#pragma unroll
+    for (int i = 0; i < kSteps; i++) {
+#pragma unroll
+      for (int n = 0; n < kBlocks; n++) Multiply<T>(s[n], a[i], q_[n][i][0], q_[n][i][1]);
+    }
+    uint32_t p[kBlocks][2];
+    Weigh(s, p, tile, context);
+    asm volatile("cp.async.wait_group %0;" ::"n"(kHalves - 1) : "memory");
+    __syncwarp();
+    const uint32_t v = ring_ + *get * kHalf;
+    LoadV(a, v);
+    __syncwarp();
+    LoadHalf(put);
+    if (++*get == kHalves) *get = 0;
+#pragma unroll
+    for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+      for (int n = 0; n < kBlocks; n++) Multiply<T>(acc_[n][d], a[d], p[n][0], p[n][1]);
+    }
+  }
+
+  // Scores to weights, as operands of the second product. The maximum is raised only when a score
+  // passes it, which after some tiles is rare.
+  __device__ __forceinline__ void Weigh(float (&s)[kBlocks][4], uint32_t (&p)[kBlocks][2],
+                                        uint32_t tile, uint32_t context) {
+    const uint32_t token = tile * kTile + lane_ / 4;
+    const bool ragged = (tile + 1) * kTile > context;
+    bool higher = false;
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        s[n][i] *= factor_;
+        if (ragged && token + i / 2 * 8 >= context) s[n][i] = -INFINITY;
+      }
+      higher |= fmaxf(s[n][0], s[n][2]) > max_[n][0] || fmaxf(s[n][1], s[n][3]) > max_[n][1];
+    }
+    if (__any_sync(0xffffffff, higher)) Raise(s);
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float m = max_[n][i % 2];
+        s[n][i] = Exp2(s[n][i] - (m == -INFINITY ? 0 : m));
+      }
+      weight_[n][0] += s[n][0] + s[n][2];
+      weight_[n][1] += s[n][1] + s[n][3];
+      p[n][0] = Transposed(PackHalves<T>(s[n][0], s[n][1]));
+      p[n][1] = Transposed(PackHalves<T>(s[n][2], s[n][3]));
+    }
+  }
+
+  __device__ __forceinline__ void Raise(const float (&s)[kBlocks][4]) {
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        float max = fmaxf(s[n][j], s[n][j + 2]);
+#pragma unroll
+        for (int d = 4; d < 32; d *= 2) max = fmaxf(max, __shfl_xor_sync(0xffffffff, max, d));
+        max = fmaxf(max, max_[n][j]);
+        const float f = max == -INFINITY ? 1 : Exp2(max_[n][j] - max);
+        max_[n][j] = max;
+        weight_[n][j] *= f;
+#pragma unroll
+        for (int d = 0; d < kSteps; d++) {
+          acc_[n][d][j] *= f;
+          acc_[n][d][j + 2] *= f;
+        }
+      }
+    }
+  }
+
+  // --- ends of rows ---
+
+  __device__ __forceinline__ void EndRow(const StreamPlace& p, uint32_t context, bool is_begun,
+                                         bool goes_on) {
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+#pragma unroll
+        for (int d = 4; d < 32; d *= 2) {
+          weight_[n][j] += __shfl_xor_sync(0xffffffff, weight_[n][j], d);
+        }
+      }
+    }
+    if (!is_begun && !goes_on)
+      Write(p);
+    else
+      Keep(p, !is_begun);
+  }
+
+  __device__ __forceinline__ void Write(const StreamPlace& p) const {
+    const uint32_t g = lane_ / 4, t = lane_ % 4;
+    const uint64_t row =
+        uint64_t{__ldg(a_.query_start + p.seq)} * a_.group * a_.nr_kv_heads + p.head * a_.group;
+    uint16_t* out = reinterpret_cast<uint16_t*>(a_.out);
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const uint32_t column = n * 8 + t * 2 + j;
+        if (column >= a_.group) continue;
+        const float inverse = StreamInverse(a_, p.head, weight_[n][j]);
+#pragma unroll
+        for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+          for (int i = 0; i < 2; i++) {
+            out[(row + column) * kDim + d * 16 + DimOf<T>(g, i)] =
+                static_cast<uint16_t>(StreamPack<T>(a_, acc_[n][d][j + i * 2] * inverse, 0));
+          }
+        }
+        if (a_.lse != nullptr && g == 0) {
+          a_.lse[row + column] = weight_[n][j] > 0
+                                     ? (max_[n][j] + log2f(weight_[n][j])) * 0.6931471805599453f
+                                     : -INFINITY;
+        }
+      }
+    }
+  }
+
+  // For the block: at the end in place of the ring, before it apart.
+  __device__ __forceinline__ void Keep(const StreamPlace& p, bool last) {
+    float* part = m_->parts[warp_];
+    if (last) {
+      asm volatile("cp.async.wait_all;" ::: "memory");
+      __syncwarp();
+      part = reinterpret_cast<float*>(m_->ring[warp_]);
+    }
+    const uint32_t g = lane_ / 4, t = lane_ % 4;
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const uint32_t column = n * 8 + t * 2 + j;
+#pragma unroll
+        for (int d = 0; d < kSteps; d++) {
+          part[column * Memory::kPitch + d * 16 + DimOf<T>(g, 0)] = acc_[n][d][j];
+          part[column * Memory::kPitch + d * 16 + DimOf<T>(g, 1)] = acc_[n][d][j + 2];
+        }
+        if (g == 0) {
+          part[Memory::kRows * Memory::kPitch + column] = max_[n][j];
+          part[Memory::kRows * (Memory::kPitch + 1) + column] = weight_[n][j];
+        }
+      }
+    }
+    if (lane_ == 0) {
+      m_->rows[warp_ * 2 + last] = StreamRow{p.seq * a_.nr_kv_heads + p.head, blocks_.Of(p.begin),
+                                             blocks_.Of(p.begin + p.tiles - 1)};
+    }
+  }
+
+  const DecodeArgs& a_;
+  Memory* m_;
+  const Stretches& blocks_;
+  const uint32_t lane_, warp_;
+  uint32_t ring_;
+  uint32_t end_;
+  StreamPlace load_;
+  uint32_t load_at_, load_context_, slots_, slots_from_;
+  const uint32_t* table_;
+  bool values_ = false;
+  uint32_t q_[kBlocks][kSteps][2];
+  float max_[kBlocks][2], weight_[kBlocks][2];
+  float acc_[kBlocks][kSteps][4];
+  float factor_;
+};
+
+// What the warps of a block left of rows that they share with others.
+template <class T, int kDim, int kBlocks>
+class StreamSums {
+ public:
+  using Memory = StreamMemory<T, kDim, kBlocks>;
+  static constexpr uint32_t kRows = Memory::kRows, kPitch = Memory::kPitch;
+
+  __device__ StreamSums(const DecodeArgs& a, Memory* m) : a_(a), m_(m) {}
+
+  __device__ void Run() {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    __syncthreads();
+    const uint32_t row = lane < kStreamWarps * 2 ? m_->rows[lane].row : kNoRow;
+    const uint32_t valid = __ballot_sync(0xffffffff, row != kNoRow);
+    const uint32_t below = valid & ((1u << lane) - 1);
+    const uint32_t before = __shfl_sync(0xffffffff, row, below == 0 ? lane : 31 - __clz(below));
+    const uint32_t heads =
+        __ballot_sync(0xffffffff, row != kNoRow && (below == 0 || before != row));
+    const uint32_t nr = __popc(heads);
+    // few rows are shared by many warps each
+    const uint32_t team = nr <= 1 ? kStreamWarps : nr == 2 ? 4 : nr <= 4 ? 2 : 1;
+    for (uint32_t i = warp / team; i < nr; i += kStreamWarps / team) {
+      uint32_t first = heads;
+      for (uint32_t j = 0; j < i; j++) first &= first - 1;
+      const uint32_t from = __ffs(first) - 1;
+      first &= first - 1;
+      const uint32_t to = first == 0 ? 32 : __ffs(first) - 1;
+      uint32_t members = valid & ~((1u << from) - 1);
+      if (to < 32) members &= (1u << to) - 1;
+      AddUp(from, members, threadIdx.x % (team * 32), team * 32);
+    }
+    Settle();
+  }
+
+ private:
+  __device__ __forceinline__ const float* PartAt(uint32_t i) const {
+    return i % 2 == 0 ? m_->parts[i / 2] : reinterpret_cast<const float*>(m_->ring[i / 2]);
+  }
+
+  __device__ __forceinline__ uint32_t RecordFloats() const {
+    return (a_.group * (kDim + 2) + 3) / 4 * 4;
+  }
+
+  __device__ __forceinline__ float* RecordOf(uint32_t block, bool begins) const {
+    return a_.records + (uint64_t{block} * 2 + begins) * RecordFloats();
+  }
+
+  __device__ void WriteOut(uint32_t row, uint32_t column, uint32_t unit, float4 sum, float max,
+                           float weight) const {
+    const uint32_t seq = row / a_.nr_kv_heads, head = row - seq * a_.nr_kv_heads;
+    const uint64_t at = uint64_t{__ldg(a_.query_start + seq)} * a_.group * a_.nr_kv_heads +
+                        head * a_.group + column;
+    const float f = StreamInverse(a_, head, weight);
+    uint2 halves = {StreamPack<T>(a_, sum.x * f, sum.y * f),
+                    StreamPack<T>(a_, sum.z * f, sum.w * f)};
+    reinterpret_cast<uint2*>(a_.out)[at * (kDim / 4) + unit] = halves;
+    if (a_.lse != nullptr && unit == 0) {
+      a_.lse[at] = weight > 0 ? (max + log2f(weight)) * 0.6931471805599453f : -INFINITY;
+    }
+  }
+
+  __device__ void AddUp(uint32_t from, uint32_t members, uint32_t thread, uint32_t threads) {
+    const StreamRow r = m_->rows[from];
+    float* record = RecordOf(blockIdx.x, r.first == blockIdx.x);
+    for (uint32_t i = thread; i < a_.group * (kDim / 4); i += threads) {
+      const uint32_t column = i / (kDim / 4), unit = i % (kDim / 4);
+      float max = -INFINITY, weight = 0;
+      for (uint32_t left = members; left != 0; left &= left - 1) {
+        max = fmaxf(max, PartAt(__ffs(left) - 1)[kRows * kPitch + column]);
+      }
+      float4 sum = {0, 0, 0, 0};
+      for (uint32_t left = members; left != 0; left &= left - 1) {
+        const float* part = PartAt(__ffs(left) - 1);
+        const float m = part[kRows * kPitch + column];
+        const float f = m == -INFINITY ? 0 : Exp2(m - max);
+        const float4 x = *reinterpret_cast<const float4*>(part + column * kPitch + unit * 4);
+        weight = fmaf(part[kRows * (kPitch + 1) + column], f, weight);
+        sum.x = fmaf(x.x, f, sum.x);
+        sum.y = fmaf(x.y, f, sum.y);
+        sum.z = fmaf(x.z, f, sum.z);
+        sum.w = fmaf(x.w, f, sum.w);
+      }
+      if (r.first == r.last) {
+        WriteOut(r.row, column, unit, sum, max, weight);
+        continue;
+      }
+      __stcg(reinterpret_cast<float4*>(record) + i, sum);
+      if (unit == 0) {
+        __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column, float2{max, weight});
+      }
+    }
+  }
+
+  // Tells of this block's records; the last block to come adds up a row's.
+  __device__ void Settle() {
+    __syncthreads();
+    // rows that span blocks are the first and the last that this one has
+    if (threadIdx.x < 2) {
+      bool last = false;
+      const StreamRow r = EdgeRow(threadIdx.x);
+      if (r.row != kNoRow) {
+        uint32_t before;
+        // releases what the block wrote before the barrier, acquires what the others did
+        asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
+                     : "=r"(before)
+                     : "l"(a_.counters + r.first)
+                     : "memory");
+        last = before == r.last - r.first;
+        if (last) a_.counters[r.first] = 0;
+      }
+      m_->last[threadIdx.x] = last;
+    }
+    __syncthreads();
+    for (uint32_t side = 0; side < 2; side++) {
+      if (m_->last[side]) AddUpBlocks(EdgeRow(side));
+    }
+  }
+
+  // The row that began before this block (0), or that begins here and goes on (1).
+  __device__ StreamRow EdgeRow(uint32_t side) const {
+    StreamRow found = {kNoRow, 0, 0};
+    for (uint32_t i = 0; i < kStreamWarps * 2; i++) {
+      const StreamRow r = m_->rows[i];
+      if (r.row == kNoRow || r.first == r.last) continue;
+      if ((r.first == blockIdx.x) == (side == 1)) found = r;
+    }
+    return found;
+  }
+
+  __device__ void AddUpBlocks(const StreamRow& r) {
+    const uint32_t nr = r.last - r.first + 1, units = a_.group * (kDim / 4);
+    // teams of whole warps, each with some of the records; kDim / 4 threads have a column
+    const uint32_t teams = max(1u, kStreamThreads / ((units + 31) / 32 * 32));
+    const uint32_t per_team = kStreamThreads / teams;
+    const uint32_t team = min(threadIdx.x / per_team, teams - 1);
+    float* shared = reinterpret_cast<float*>(m_->ring);
+    for (uint32_t base = 0; base < units; base += per_team) {
+      const uint32_t i = base + threadIdx.x - team * per_team;
+      const uint32_t column = i / (kDim / 4);
+      float max = -INFINITY, weight = 0;
+      float4 sum = {0, 0, 0, 0};
+      if (i < units) {
+        constexpr uint32_t kAtOnce = 16;
+        for (uint32_t at = team; at < nr; at += teams * kAtOnce) {
+          float2 s[kAtOnce];
+          float4 v[kAtOnce];
+          float peak = max;
+#pragma unroll
+          for (uint32_t u = 0; u < kAtOnce; u++) {
+            const uint32_t b = at + u * teams;
+            s[u] = {-INFINITY, 0};
+            v[u] = {0, 0, 0, 0};
+            if (b < nr) {
+              const float* record = RecordOf(r.first + b, b == 0);
+              s[u] = __ldcg(reinterpret_cast<const float2*>(record + a_.group * kDim) + column);
+              v[u] = __ldcg(reinterpret_cast<const float4*>(record) + i);
+            }
+          }
+#pragma unroll
+          for (uint32_t u = 0; u < kAtOnce; u++) peak = fmaxf(peak, s[u].x);
+          float f = max == -INFINITY ? 0 : Exp2(max - peak);
+          max = peak;
+          weight *= f;
+          sum = {sum.x * f, sum.y * f, sum.z * f, sum.w * f};
+#pragma unroll
+          for (uint32_t u = 0; u < kAtOnce; u++) {
+            f = s[u].x == -INFINITY ? 0 : Exp2(s[u].x - peak);
+            weight = fmaf(s[u].y, f, weight);
+            sum.x = fmaf(v[u].x, f, sum.x);
+            sum.y = fmaf(v[u].y, f, sum.y);
+            sum.z = fmaf(v[u].z, f, sum.z);
+            sum.w = fmaf(v[u].w, f, sum.w);
+          }
+        }
+      }
+      if (teams == 1) {
+        if (i < units) WriteOut(r.row, column, i % (kDim / 4), sum, max, weight);
+        continue;
+      }
+      __syncthreads();
+      if (i < units) {
+        float* mine = shared + (team * per_team + i) * 8;
+        *reinterpret_cast<float4*>(mine) = sum;
+        mine[4] = max;
+        mine[5] = weight;
+      }
+      __syncthreads();
+      if (team == 0 && i < units) {
+        for (uint32_t t = 1; t < teams; t++) {
+          const float* other = shared + (t * per_team + i) * 8;
+          const float4 x = *reinterpret_cast<const float4*>(other);
+          const float peak = fmaxf(max, other[4]);
+          const float f = max == -INFINITY ? 0 : Exp2(max - peak);
+          const float h = other[4] == -INFINITY ? 0 : Exp2(other[4] - peak);
+          max = peak;
+          weight = weight * f + other[5] * h;
+          sum = {sum.x * f + x.x * h, sum.y * f + x.y * h, sum.z * f + x.z * h,
+                 sum.w * f + x.w * h};
+        }
+        WriteOut(r.row, column, i % (kDim / 4), sum, max, weight);
+      }
+    }
+    __syncthreads();
+  }
+
+  const DecodeArgs& a_;
+  Memory* m_;
+};
+
+template <class T, int kDim, int kBlocks>
+__global__ void __launch_bounds__(kStreamThreads, 1)
+    StreamKernel(const __grid_constant__ DecodeArgs a) {
+  using Memory = StreamMemory<T, kDim, kBlocks>;
+  extern __shared__ __align__(128) uint8_t shared[];
+  Memory* m = reinterpret_cast<Memory*>(shared);
+  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  const bool few = a.nr_seqs <= 32;
+  const uint32_t nr_batches = (a.nr_seqs + 31) / 32;
+  uint32_t tiles = 0, total;
+  // of each 32 sequences the tiles before them, in the ring's place
+  uint32_t* sums = reinterpret_cast<uint32_t*>(m->ring);
+  if (few) {
+    tiles = StreamTiles(a, lane);
+    total = WarpSum(tiles * a.nr_kv_heads);
+  } else {
+    for (uint32_t i = warp; i < nr_batches; i += kStreamWarps) {
+      uint32_t sum = WarpSum(StreamTiles(a, i * 32 + lane) * a.nr_kv_heads);
+      if (lane == 0) sums[i] = sum;
+    }
+    __syncthreads();
+    total = 0;
+    for (uint32_t i = lane; i < nr_batches; i += 32) total += sums[i];
+    total = WarpSum(total);
+  }
+  if (total == 0) return;
+  // at least a tile for each warp
+  const uint32_t blocks = min(gridDim.x, (total + kStreamWarps - 1) / kStreamWarps);
+  if (blockIdx.x >= blocks) return;
+  const Stretches stretches(total, blocks);
+  const uint32_t begin = stretches.Begin(blockIdx.x);
+  const Stretches own(stretches.Begin(blockIdx.x + 1) - begin, kStreamWarps);
+  const uint32_t from = begin + own.Begin(warp), end = begin + own.Begin(warp + 1);
+  StreamPlace place;
+  if (few) {
+    place = StreamFind(a, tiles, 0, 0, from, lane);
+  } else {
+    uint32_t before = 0, batch = 0;
+    for (uint32_t i = 0; i < nr_batches; i += 32) {
+      const uint32_t sum = i + lane < nr_batches ? sums[i + lane] : 0;
+      const uint32_t past = before + WarpScan(sum, lane);
+      const uint32_t found = __ballot_sync(0xffffffff, past > from);
+      if (found != 0) {
+        batch = i + __ffs(found) - 1;
+        before = __shfl_sync(0xffffffff, past - sum, __ffs(found) - 1);
+        break;
+      }
+      before = __shfl_sync(0xffffffff, past, 31);
+    }
+    place = StreamFind(a, StreamTiles(a, batch * 32 + lane), batch * 32, before, from, lane);
+    __syncthreads();
+  }
+  { StreamWarp<T, kDim, kBlocks>(a, m, stretches).Run(place, from, end); }
+  StreamSums<T, kDim, kBlocks>(a, m).Run();
+}
+
+template <class T, int kDim, int kBlocks>
+cudaError_t LaunchStream(const DecodeArgs& a, uint32_t grid, cudaStream_t stream) {
+  auto* kernel = StreamKernel<T, kDim, kBlocks>;
+  constexpr size_t kShared = sizeof(StreamMemory<T, kDim, kBlocks>);
+  static_assert(kShared <= 232448, "shared memory");
+  cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+  if (error != cudaSuccess) return error;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(grid);
+  config.blockDim = dim3(kStreamThreads);
+  config.dynamicSmemBytes = kShared;
+  config.stream = stream;
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, kernel, a);
+}
+
+template <class T>
+cudaError_t LaunchStreamOf(uint32_t head_dim, const DecodeArgs& a, uint32_t grid,
+                           cudaStream_t stream) {
+  if constexpr (kElementBytes<T> == 2) {
+    if (head_dim == 64) {
+      return a.group <= 8 ? LaunchStream<T, 64, 1>(a, grid, stream)
+                          : LaunchStream<T, 64, 2>(a, grid, stream);
+    }
+  }
+  return a.group <= 8 ? LaunchStream<T, 128, 1>(a, grid, stream)
+                      : LaunchStream<T, 128, 2>(a, grid, stream);
+}
+
+}  // namespace pagedkv
+
+#endif

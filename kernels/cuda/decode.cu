@@ -13,7 +13,7 @@ namespace {
 // Of the workspace: a counter for each stretch, then records, then a cascade's parts.
 constexpr size_t kCounterBytes = 4096;
 constexpr uint32_t kMostGroups = 4;
-constexpr uint32_t kMostSeqs = 16384;  // a word for 32 of them where a chunk's weights go
+constexpr uint32_t kMostSeqs = 8192;  // a word for 32 of them where the weights of a chunk go
 
 uint32_t GridBlocks() {
   int device = 0, sms = 1;

@@ -64,7 +64,7 @@ struct DecodeShape {
   static_assert(kStages >= kChunk / kStep, "too few stages");
 };
 
-// Of one group.
+// Of one group. The weights' place holds the plan's sums before there are weights.
 template <class T, int kDim, int kBlocks>
 struct alignas(1024) DecodeMemory {
   using Sizes = DecodeShape<T, kDim, kBlocks>;

@@ -317,21 +317,17 @@ void TestCascade(Config c, uint32_t nr, uint32_t shared) {
       c.head_dim, c.nr_kv_heads, c.group, nr, shared, cascade.error);
 }
 
-}  // namespace
-
-int main() {
-  kit::Start();
-  const uint32_t most = kit::Small() ? 400 : 5000;
-  Config plain;
+void TestShapes(uint32_t most) {
+  const Config plain;
   TestOne(plain, {{0, 1, 1}}, "one token");
   TestOne(plain, {{0, 0, 1}, {1, 1, 1}, {2, 0, 0}, {3, 2, 1}, {4, 0, 1}}, "empty contexts");
   TestOne(plain, {{0, 37, 1}}, "one sequence");
   TestOne(plain, {{0, most, 1}}, "one sequence");
-  if (!kit::Small()) TestOne(plain, {{0, 70000, 1}}, "a long sequence");
+  TestOne(plain, {{0, 70000, 1}}, "a long sequence");
   TestOne(plain, RandomBatch(20, most, 1), "a batch");
   TestOne(plain, RandomBatch(20, most, 8), "several query tokens");
-  TestOne(plain, RandomBatch(kit::Small() ? 40 : 300, 600, 2), "many sequences");
-  TestOne(plain, RandomBatch(kit::Small() ? 40 : 1500, 60, 1), "very many sequences");
+  TestOne(plain, RandomBatch(300, 600, 2), "many sequences");
+  TestOne(plain, RandomBatch(1500, 60, 1), "very many sequences");
   for (uint32_t page : {1u, 8u, 24u, 32u, 256u}) {
     Config c;
     c.page_tokens = page;
@@ -342,6 +338,7 @@ int main() {
     c.group = group;
     c.nr_kv_heads = random_in(1, 5);
     TestOne(c, RandomBatch(10, most, 3), "groups");
+    TestOne(c, RandomBatch(10, most, 1), "groups");
   }
   for (int i = 0; i < 6; i++) {
     Config c;
@@ -351,13 +348,21 @@ int main() {
     c.token_major = i % 2;
     TestOne(c, RandomBatch(8, most, 4), "extras");
   }
+}
+
+Config ConfigOf(uint32_t dtype, uint32_t dim) {
+  Config c;
+  c.dtype = dtype;
+  c.head_dim = dim;
+  c.q_dtype = dtype == PKV_BF16 || (dtype == PKV_E4M3 && dim != 64) ? PKV_BF16 : PKV_F16;
+  c.scales = dtype == PKV_E4M3;
+  return c;
+}
+
+void TestTypes(uint32_t most) {
   for (uint32_t dtype : {PKV_BF16, PKV_F16, PKV_E4M3}) {
     for (uint32_t dim : {128u, 64u, 80u, 96u, 256u}) {
-      Config c;
-      c.dtype = dtype;
-      c.head_dim = dim;
-      c.q_dtype = dtype == PKV_BF16 || (dtype == PKV_E4M3 && dim != 64) ? PKV_BF16 : PKV_F16;
-      c.scales = dtype == PKV_E4M3;
+      Config c = ConfigOf(dtype, dim);
       for (uint32_t queries : {1u, 3u, 7u, 30u}) TestOne(c, RandomBatch(8, most, queries), "types");
       c.page_tokens = 20;
       c.group = random_in(1, 16);
@@ -367,8 +372,34 @@ int main() {
       TestCascade(c, 20, 512);
     }
   }
-  TestInvariant(plain, most);
-  TestCascade(plain, 5, 8192);
-  TestCascade(plain, 40, 1008);
+}
+
+// A few calls of each kind: what runs under a sanitizer.
+void TestSmall() {
+  Config c;
+  TestOne(c, {{0, 0, 1}, {1, 1, 1}, {2, 0, 0}, {3, 130, 1}, {4, 400, 1}}, "a batch");
+  TestOne(c, RandomBatch(40, 100, 1), "more than a warp of sequences");
+  TestOne(c, {{0, 300, 3}, {1, 70, 7}}, "several query tokens");
+  TestOne(ConfigOf(PKV_E4M3, 128), {{0, 300, 1}, {1, 70, 1}}, "fp8");
+  c.page_tokens = 24;
+  c.window = 100;
+  TestOne(c, {{0, 300, 1}, {1, 70, 4}}, "pages of no whole tiles, a window");
+  TestCascade(ConfigOf(PKV_BF16, 128), 3, 256);
+}
+
+}  // namespace
+
+int main() {
+  kit::Start();
+  const uint32_t most = 5000;
+  if (kit::Small()) {
+    TestSmall();
+    return kit::Done();
+  }
+  TestShapes(most);
+  TestTypes(most);
+  TestInvariant(Config(), most);
+  TestCascade(Config(), 5, 8192);
+  TestCascade(Config(), 40, 1008);
   return kit::Done();
 }

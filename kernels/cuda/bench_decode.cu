@@ -215,7 +215,7 @@ class Setup {
 
   const Case case_;
   pkv_kv_layout layout_;
-  pkv_cuda_attention a_;
+  struct pkv_cuda_attention a_;
   char* arena_;
   uint32_t* sink_;
   size_t bytes_;

@@ -137,7 +137,7 @@ Rates ProductsRoof() {
 }
 
 // ||out - reference|| / ||reference|| of 64 of the tokens.
-double Error(const pkv_cuda_attention& a) {
+double Error(const struct pkv_cuda_attention& a) {
   const uint32_t step = a.nr_tokens / 64, nr = a.nr_tokens / step;
   const size_t row = size_t{kHeads} * kDim;
   float* ref = Device<float>(nr * row);
@@ -171,7 +171,7 @@ void Run(const Shape& s, const Rates& roof) {
   __nv_bfloat16* out = Device<__nv_bfloat16>(kSets * elements);
   BENCH_MUST(cudaMemset(out, 0xff, kSets * elements * 2));
 
-  pkv_cuda_attention a = {};
+  struct pkv_cuda_attention a = {};
   a.size = sizeof(a);
   a.layout = &l;
   a.base = arena;
@@ -193,7 +193,7 @@ void Run(const Shape& s, const Rates& roof) {
   a.workspace = Device<uint8_t>(a.workspace_bytes);
   BENCH_MUST(cudaMemset(a.workspace, 0, a.workspace_bytes));
   const auto set = [&](int i, cudaStream_t stream) {
-    pkv_cuda_attention b = a;
+    struct pkv_cuda_attention b = a;
     b.layer = i;
     b.q = q + i * elements;
     b.out = out + i * elements;

@@ -7,7 +7,8 @@
 #define PAGEDKV_CUDA_DECODE_H
 
 #include <cuda_runtime.h>
-#include <pagedkv/pkv_cuda.h>
+
+#include "attention.h"
 
 namespace pagedkv {
 

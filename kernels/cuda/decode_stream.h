@@ -3,8 +3,7 @@
 #ifndef PAGEDKV_CUDA_DECODE_STREAM_H
 #define PAGEDKV_CUDA_DECODE_STREAM_H
 
-#include <pagedkv/pkv_cuda.h>
-
+#include "attention.h"
 #include "decode_plan.cuh"
 
 namespace pagedkv {

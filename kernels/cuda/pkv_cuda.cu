@@ -8,7 +8,9 @@
 #include <cstdint>
 
 #include "cache.cuh"
+#include "decode.h"
 #include "pages.cuh"
+#include "prefill.h"
 #include "rowwise.cuh"
 #include "sample.cuh"
 #include "upload.cuh"
@@ -27,6 +29,8 @@ int ErrnoOf(cudaError_t error) {
       return -ENODEV;
     case cudaErrorMemoryAllocation:
       return -ENOMEM;
+    case cudaErrorNotSupported:
+      return -EOPNOTSUPP;
     case cudaErrorInvalidValue:
     case cudaErrorInvalidConfiguration:
       return -EINVAL;
@@ -46,11 +50,10 @@ bool IsRows(const void* data, uint32_t dtype, uint64_t row_elements, uint64_t nr
          row_elements >= nr_elements;
 }
 
-// An arena whose rows of head_dim begin at multiples of `align` bytes.
-int CheckArena(const struct pkv_kv_layout* l, const void* base, uint64_t align) {
-  if (pkv_kv_layout_check(l) || !base || !Aligned(base, 16)) return -EINVAL;
-  for (uint64_t stride : {l->page_stride_bytes, l->layer_stride_bytes, l->kv_stride_bytes,
-                          l->head_stride_bytes, l->token_stride_bytes})
+// Do all rows of head_dim begin at multiples of `align` bytes?
+int CheckStrides(const struct pkv_kv_layout& l, uint64_t align) {
+  for (uint64_t stride : {l.page_stride_bytes, l.layer_stride_bytes, l.kv_stride_bytes,
+                          l.head_stride_bytes, l.token_stride_bytes})
     if (stride % align) return -EOPNOTSUPP;
   return 0;
 }
@@ -68,7 +71,55 @@ bool SlotsInside(const uint32_t* slots, uint32_t nr, uint32_t nr_slots) {
   return true;
 }
 
+// More query tokens of a sequence than this are a prefill's.
+constexpr uint32_t kDecodeTokens = 8;
+
+// Prefill's workspace comes first and is of one size, so that neither kernel finds the other's
+// leavings where it wants zeros.
+constexpr uint64_t kPrefillBytes = 256;
+
+bool IsPrefill(const struct pkv_cuda_attention& a) {
+  return a.max_query_tokens > kDecodeTokens && pagedkv::PrefillTakes(a);
+}
+
+// All but the pointers.
+int CheckSizes(const struct pkv_cuda_attention* a) {
+  if (!a || a->size != sizeof(*a) || (a->flags & ~PKV_CUDA_INVARIANT)) return -EINVAL;
+  const struct pkv_kv_layout* l = a->layout;
+  if (pkv_kv_layout_check(l) || a->layer >= l->nr_layers || !a->nr_q_heads ||
+      a->nr_q_heads % l->nr_kv_heads || a->nr_q_heads / l->nr_kv_heads > PKV_MAX_GROUP ||
+      a->q_row_elements % 8 || a->q_row_elements < uint64_t{a->nr_q_heads} * l->head_dim ||
+      !std::isfinite(a->scale) || !(a->softcap >= 0) || !std::isfinite(a->softcap) ||
+      (a->q_dtype != PKV_BF16 && a->q_dtype != PKV_F16))
+    return -EINVAL;
+  if (l->dtype == PKV_F32 || (l->dtype == PKV_F16 && a->q_dtype != PKV_F16)) return -EOPNOTSUPP;
+  return CheckStrides(*l, 16);
+}
+
+uint64_t WorkspaceBytes(const struct pkv_cuda_attention& a) {
+  return kPrefillBytes + pagedkv::DecodeWorkspace(a);
+}
+
 }  // namespace
+
+uint64_t pkv_cuda_attention_workspace(const struct pkv_cuda_attention* a) {
+  return CheckSizes(a) ? 0 : WorkspaceBytes(*a);
+}
+
+int pkv_cuda_attention(const struct pkv_cuda_attention* a) {
+  int err = CheckSizes(a);
+  if (err) return err;
+  if (!a->nr_seqs || !a->nr_tokens) return 0;
+  if (!a->base || !a->q || !a->out || !HasBlockTables(*a) || !a->workspace ||
+      !Aligned(a->base, 16) || !Aligned(a->q, 16) || !Aligned(a->out, 16) ||
+      !Aligned(a->workspace, 256) || a->workspace_bytes < WorkspaceBytes(*a))
+    return -EINVAL;
+  struct pkv_cuda_attention part = *a;
+  if (IsPrefill(*a)) return ErrnoOf(pagedkv::Prefill(part));
+  part.workspace = static_cast<char*>(a->workspace) + kPrefillBytes;
+  part.workspace_bytes -= kPrefillBytes;
+  return ErrnoOf(pagedkv::Decode(part));
+}
 
 int pkv_cuda_device_check(void) {
   int device, major;
@@ -85,8 +136,8 @@ int pkv_cuda_device_check(void) {
 int pkv_cuda_cache_write(const struct pkv_cuda_cache_write* w) {
   if (!w || w->size != sizeof(*w) || w->flags) return -EINVAL;
   const struct pkv_kv_layout* l = w->layout;
-  if (pkv_kv_layout_check(l)) return -EINVAL;
-  int err = CheckArena(l, w->base, l->dtype == PKV_E4M3 ? 8 : 16);
+  if (pkv_kv_layout_check(l) || !w->base || !Aligned(w->base, 16)) return -EINVAL;
+  int err = CheckStrides(*l, l->dtype == PKV_E4M3 ? 8 : 16);
   if (err) return err;
   if (w->layer >= l->nr_layers || w->rotary_dim % 16 || w->rotary_dim > l->head_dim ||
       (w->rotary_dim && (!w->rotation || !Aligned(w->rotation, 16))))

@@ -6,8 +6,9 @@
 #define PAGEDKV_CUDA_PREFILL_H
 
 #include <cuda_runtime_api.h>
-#include <pagedkv/pkv_cuda.h>
 #include <stddef.h>
+
+#include "attention.h"
 
 namespace pagedkv {
 

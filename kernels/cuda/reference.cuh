@@ -11,9 +11,10 @@
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 #include <cuda_runtime.h>
-#include <pagedkv/pkv_cuda.h>
 
 #include <cstdint>
+
+#include "attention.h"
 
 namespace pagedkv {
 

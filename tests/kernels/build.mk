@@ -7,3 +7,4 @@ $(eval $(call test,kernels/test_attention,tests/kernels/test_attention.c,pagedkv
 cflags-tests/kernels/cuda := -Ikernels/include -Ikernels/cuda -Itests/kernels
 $(foreach t,$(basename $(notdir $(wildcard tests/kernels/cuda/test_*.cu))),\
 	$(eval $(call cuda-test,cuda/$(t),tests/kernels/cuda/$(t).cu,pagedkv_kernels,-lm)))
+$(eval $(call cuda-test,cuda/abi,tests/kernels/cuda/abi.c))

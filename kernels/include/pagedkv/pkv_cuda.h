@@ -85,6 +85,27 @@ struct pkv_cuda_attention {
 };
 
 /**
+ * pkv_cuda_attention_workspace - bytes of workspace that a call of these sizes and bounds needs
+ *
+ * Pointers are not looked at but for layout. One workspace serves calls of all smaller sizes, one
+ * after the other on one stream.
+ *
+ * Return: the bytes; 0 where pkv_cuda_attention() would refuse.
+ */
+uint64_t pkv_cuda_attention_workspace(const struct pkv_cuda_attention *a);
+
+/**
+ * pkv_cuda_attention - the decode kernel where no sequence brings more than 8 query tokens, the
+ * prefill kernel otherwise
+ *
+ * Where the prefill kernel doesn't take a call, the decode kernel does it, which is right for any
+ * number of query tokens but slower. PKV_CUDA_INVARIANT is the decode kernel's.
+ *
+ * Return: 0; -EINVAL; -EOPNOTSUPP; -EIO
+ */
+int pkv_cuda_attention(const struct pkv_cuda_attention *a);
+
+/**
  * struct pkv_cuda_cache_write - rotate new tokens' q and k, store k and v in their pages
  *
  * The tokens are those of an attention call that follows: sequence s brings rows [query_start[s],

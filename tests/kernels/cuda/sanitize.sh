@@ -20,7 +20,7 @@ look()
 
 for tool in memcheck racecheck; do
 	for program in $CUDA_TESTS; do
-		while [ "$(jobs -rp | wc -l)" -ge 6 ]; do
+		while [ "$(jobs -rp | wc -l)" -ge 8 ]; do
 			wait -n
 		done
 		look $tool "$program" &

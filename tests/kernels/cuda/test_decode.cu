@@ -164,7 +164,7 @@ Result Run(const Config& c, const std::vector<Sequence>& sequences, uint64_t see
                                 device_sequences.data(), device_starts.data(), seed);
   CUDA_MUST(cudaGetLastError());
 
-  pkv_cuda_attention a = {};
+  struct pkv_cuda_attention a = {};
   a.size = sizeof(a);
   a.flags = c.invariant ? PKV_CUDA_INVARIANT : 0;
   a.layout = &l;

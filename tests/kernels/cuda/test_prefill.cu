@@ -110,7 +110,7 @@ void Check(const Shape& s) {
       <<<1024, 256>>>(arena.data(), place_buffer.data(), places.size(), l, random_bits());
   CUDA_MUST(cudaGetLastError());
 
-  pkv_cuda_attention a = {};
+  struct pkv_cuda_attention a = {};
   a.size = sizeof(a);
   a.layout = &l;
   a.base = arena.data();

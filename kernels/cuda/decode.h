@@ -15,8 +15,8 @@ namespace pagedkv {
 // Bytes of workspace for a call with these sizes and bounds; its pointers are not looked at.
 size_t DecodeWorkspace(const pkv_cuda_attention& a);
 
-// Launches one kernel, or two for shared tokens. cudaErrorNotSupported where no kernel here takes the
-// call: other head dims, more than 8192 sequences, shared tokens with a window or slopes.
+// Launches one kernel, or two for shared tokens. cudaErrorNotSupported where no kernel here takes
+// the call: other head dims, more than 8192 sequences, shared tokens with a window or slopes.
 cudaError_t Decode(const pkv_cuda_attention& a);
 
 }  // namespace pagedkv

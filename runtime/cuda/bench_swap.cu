@@ -3,6 +3,7 @@
 // copy engines' roof in the same run, and what it costs compute beside it.
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
+#include <pagedkv/pkv_cuda.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,6 +256,71 @@ void Beside(const char* what, uint64_t page, void* host,
   CHECK(cudaStreamDestroy(stream));
 }
 
+// Decode attention of one layer: 64 sequences of 4096 tokens, Llama-3-8B's heads, pages in no
+// order.
+class Decode {
+ public:
+  Decode() {
+    CHECK(pkv_kv_layout_init(&layout_, PKV_BF16, 1, 8, 128, 16));
+    const uint64_t bytes = layout_.page_stride_bytes * kPages;
+    std::vector<uint32_t> table(kPages), start(kSeqs + 1), context(kSeqs, kContext);
+    for (uint32_t i = 0; i < kPages; i++) table[i] = i * 2654435761u % kPages;
+    for (uint32_t i = 0; i <= kSeqs; i++) start[i] = i;
+    CHECK(cudaMalloc(&arena_, bytes));
+    bench::Fill(arena_, bytes, 7);
+    CHECK(cudaMalloc(&q_, kRowBytes * kSeqs));
+    bench::Fill(q_, kRowBytes * kSeqs, 8);
+    CHECK(cudaMalloc(&out_, kRowBytes * kSeqs));
+    a_.size = sizeof(a_);
+    a_.layout = &layout_;
+    a_.base = arena_;
+    a_.nr_slots = kPages;
+    a_.nr_q_heads = 32;
+    a_.nr_seqs = a_.nr_tokens = kSeqs;
+    a_.max_query_tokens = 1;
+    a_.max_context_tokens = kContext;
+    a_.q_dtype = PKV_BF16;
+    a_.scale = 0.088f;
+    a_.query_start = Upload(start);
+    a_.context_tokens = Upload(context);
+    a_.table = Upload(table);
+    a_.table_row_slots = kContext / 16;
+    a_.q = q_;
+    a_.q_row_elements = 32 * 128;
+    a_.out = out_;
+    a_.workspace_bytes = pkv_cuda_attention_workspace(&a_);
+    CHECK(cudaMalloc(&a_.workspace, a_.workspace_bytes));
+    CHECK(cudaMemset(a_.workspace, 0, a_.workspace_bytes));
+    CHECK(cudaDeviceSynchronize());
+  }
+  ~Decode() {
+    cudaFree(a_.workspace);
+    cudaFree(const_cast<uint32_t*>(a_.query_start));
+    cudaFree(const_cast<uint32_t*>(a_.context_tokens));
+    cudaFree(const_cast<uint32_t*>(a_.table));
+    cudaFree(q_);
+    cudaFree(out_);
+    cudaFree(arena_);
+  }
+  void Run(cudaStream_t stream) {
+    a_.stream = stream;
+    CHECK(pkv_cuda_attention(&a_));
+  }
+
+ private:
+  static constexpr uint32_t kSeqs = 64, kContext = 4096, kPages = kSeqs * kContext / 16;
+  static constexpr uint64_t kRowBytes = 32 * 128 * 2;
+  static const uint32_t* Upload(const std::vector<uint32_t>& v) {
+    void* at;
+    CHECK(cudaMalloc(&at, v.size() * sizeof(v[0])));
+    CHECK(cudaMemcpy(at, v.data(), v.size() * sizeof(v[0]), cudaMemcpyHostToDevice));
+    return static_cast<const uint32_t*>(at);
+  }
+  pkv_kv_layout layout_;
+  struct pkv_cuda_attention a_ = {};
+  void *arena_, *q_, *out_;
+};
+
 void CostToCompute(uint64_t page, void* host) {
   constexpr uint64_t kRead = 4ull << 30;
   constexpr int kDim = 8192;
@@ -273,6 +339,12 @@ void CostToCompute(uint64_t page, void* host) {
   CHECK(cublasCreate(&blas));
   Beside("memory-bound reads", page, host,
          [&](cudaStream_t s) { CHECK(pagedkv::ReadRoof(from, kRead, sink, s)); });
+  {
+    Decode decode;
+    Beside("decode 64 x 4k", page, host, [&](cudaStream_t s) {
+      for (int i = 0; i < 4; i++) decode.Run(s);  // about a millisecond
+    });
+  }
   Beside("bf16 product 8192^3", page, host, [&](cudaStream_t s) {
     const float one = 1, zero = 0;
     CHECK(cublasSetStream(blas, s));

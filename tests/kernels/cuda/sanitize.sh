@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The CUDA tests, at small sizes, under compute-sanitizer: no access out of bounds, no use of what
-# was never allocated, no race in shared memory. CUDA_TESTS lists the programs.
+# was never allocated, no race in shared memory. CUDA_TESTS lists the programs; each ends within
+# SANITIZER_TIMEOUT seconds, or has failed.
 . "${SRC:-$(dirname "$0")/../../..}/tests/tap.sh"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
@@ -14,7 +15,7 @@ export PAGEDKV_TEST_SMALL=1
 look()
 {
 	local log=$tap_tmp/$1.$(basename "$2")
-	timeout -k 5 200 "$sanitizer" --tool "$1" --error-exitcode 99 "$2" >"$log" 2>&1
+	timeout -k 5 "${SANITIZER_TIMEOUT:-200}" "$sanitizer" --tool "$1" --error-exitcode 99 "$2" >"$log" 2>&1
 	echo $? >"$log.status"
 }
 

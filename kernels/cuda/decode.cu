@@ -161,7 +161,9 @@ size_t DecodeWorkspace(const pkv_cuda_attention& a) {
 
 cudaError_t Decode(const pkv_cuda_attention& a) {
   if (a.nr_seqs == 0 || a.nr_tokens == 0) return cudaSuccess;
-  if (a.nr_seqs > kMostSeqs) return cudaErrorNotSupported;
+  // matrix instructions take both sides of one type; fp8 is widened to fp16
+  const bool alike = a.layout->dtype == PKV_E4M3 || a.layout->dtype == a.q_dtype;
+  if (!alike || a.nr_seqs > kMostSeqs) return cudaErrorNotSupported;
   const uint32_t grid = GridBlocks();
   const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
   if (!sizes.fits) return cudaErrorNotSupported;

@@ -16,7 +16,8 @@ namespace pagedkv {
 size_t DecodeWorkspace(const pkv_cuda_attention& a);
 
 // Launches one kernel, or two for shared tokens. cudaErrorNotSupported where no kernel here takes
-// the call: other head dims, more than 8192 sequences, shared tokens with a window or slopes.
+// the call: other head dims, q of another type than bf16 or fp16 K and V, more than 8192 sequences,
+// shared tokens with a window or slopes.
 cudaError_t Decode(const pkv_cuda_attention& a);
 
 }  // namespace pagedkv

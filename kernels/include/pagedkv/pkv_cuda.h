@@ -58,7 +58,7 @@ struct pkv_cuda_attention {
 	uint32_t nr_tokens;		/* rows of q: query_start[nr_seqs] or more */
 	uint32_t max_query_tokens;	/* of one sequence */
 	uint32_t max_context_tokens;	/* of one sequence: an upper bound, for planning */
-	uint32_t q_dtype;		/* of q and out: BF16 or F16, KV's own unless that is E4M3 */
+	uint32_t q_dtype;		/* of q and out: as KV's; of E4M3 BF16 or F16 */
 	float scale;
 	float softcap;			/* 0: none */
 	uint32_t window;		/* tokens; 0: none */

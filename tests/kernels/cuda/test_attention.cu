@@ -41,7 +41,7 @@ class Server {
       : nr_slots_(nr_slots),
         layout_(Arranged(kPageMajor, PKV_BF16, 1, kHeads, kDim, kPage, nr_slots)),
         arena_(ArenaBytes(layout_, nr_slots) / 2),
-        workspace_(64 << 20) {
+        workspace_(size_t{1} << 30) {
     kit::FillNormal(arena_);
     workspace_.Zero();
   }
@@ -98,8 +98,8 @@ static void TestStep(Server* server, const char* name, const Step& step, uint32_
   double error = kit::RelativeError(out.Get(), ref.Get());
   double lse_error = kit::LargestError(lse.Get(), ref_lse.Get());
   kit::Ok(!err && error < 1e-2 && lse_error < 2e-2 && out.Guarded() && lse.Guarded(),
-          "%s, %u query tokens, flags %u: error %.1e, of the log-sum-exp %.1e", name, nr, flags,
-          error, lse_error);
+          "%s, %u query tokens, flags %u: %s, error %.1e, of the log-sum-exp %.1e", name, nr, flags,
+          strerror(-err), error, lse_error);
 }
 
 // The last sequence of a step, then alone, then its query tokens one step after the other.

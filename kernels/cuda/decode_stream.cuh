@@ -3,8 +3,9 @@
  * Decode attention at the speed of the memory, for the common call: one query token a sequence,
  * pages of whole tiles of 16 tokens, no window, cap or slopes. One launch.
  *
- * A row is a sequence and a kv head. All tiles of all rows form a line (sequence, kv head, tile),
- * which is cut into as many equal ranges as there are warps. Each warp is alone with its range: it
+ * A row is a sequence and a kv head. All tiles of all rows form a line (kv head, sequence, tile: so
+ * the rows of a short sequence, which cost more than their tiles, are spread over it). It is cut
+ * into as many equal ranges as there are warps. Each warp is alone with its range: it
  * has a ring of half tiles (K or V of 16 tokens) in shared memory that it fills by asynchronous
  * copies and empties by matrix instructions, on and on over the ends of rows, and waits for nobody.
  *
@@ -67,34 +68,58 @@ __device__ __forceinline__ uint32_t Transposed(uint32_t x) {
   return y;
 }
 
-// Where a row begins on the line, and whose it is. All lanes of a warp hold the same.
-struct StreamPlace {
-  uint32_t seq, head, tile;
-  uint32_t begin, tiles;  // of the row
+// What a warp knows of 32 sequences, one a lane.
+struct StreamBatch {
+  uint32_t batch, tiles, context, first_query;
+
+  __device__ __forceinline__ void Load(const DecodeArgs& a, uint32_t first, uint32_t lane) {
+    batch = first;
+    tiles = context = first_query = 0;
+    const uint32_t s = first + lane;
+    if (s >= a.nr_seqs) return;
+    context = __ldg(a.context_tokens + s);
+    first_query = __ldg(a.query_start + s);
+    const bool any = __ldg(a.query_start + s + 1) != first_query;
+    tiles = any ? max(1u, (context + kTile - 1) / kTile) : 0;
+  }
 };
 
-__device__ __forceinline__ uint32_t StreamTiles(const DecodeArgs& a, uint32_t seq) {
-  if (seq >= a.nr_seqs) return 0;
-  if (__ldg(a.query_start + seq + 1) == __ldg(a.query_start + seq)) return 0;
-  return max(1u, (__ldg(a.context_tokens + seq) + kTile - 1) / kTile);
-}
+// A row, and where it begins on the line. All lanes of a warp hold the same.
+struct StreamPlace {
+  uint32_t seq, head, begin, tiles, context, first_query;
 
-// The place of the tile `at` in the 32 sequences from `batch` on, `before` tiles from the line's
-// beginning.
-__device__ __forceinline__ StreamPlace StreamFind(const DecodeArgs& a, uint32_t tiles,
-                                                  uint32_t batch, uint32_t before, uint32_t at,
-                                                  uint32_t lane) {
-  const uint32_t own = tiles * a.nr_kv_heads;
-  const uint32_t end = before + WarpScan(own, lane);
+  __device__ __forceinline__ void Take(const StreamBatch& b, uint32_t who) {
+    seq = b.batch + who;
+    tiles = __shfl_sync(0xffffffff, b.tiles, who);
+    context = __shfl_sync(0xffffffff, b.context, who);
+    first_query = __shfl_sync(0xffffffff, b.first_query, who);
+  }
+
+  // The next row that has tiles: there must be one.
+  __device__ __forceinline__ void Next(const DecodeArgs& a, StreamBatch* b, uint32_t lane) {
+    begin += tiles;
+    do {
+      if (++seq >= a.nr_seqs) {
+        seq = 0;
+        head++;
+      }
+      if (seq / 32 * 32 != b->batch) b->Load(a, seq / 32 * 32, lane);
+      Take(*b, seq % 32);
+    } while (tiles == 0);
+  }
+};
+
+// The row of the tile `at` of a head, which is in the batch whose sequences before it have `before`
+// tiles.
+__device__ __forceinline__ StreamPlace StreamFind(const StreamBatch& b, uint32_t before,
+                                                  uint32_t at, uint32_t lane) {
+  const uint32_t end = before + WarpScan(b.tiles, lane);
   const uint32_t past = __ballot_sync(0xffffffff, end > at);
   const int who = past == 0 ? 31 : __ffs(past) - 1;
   StreamPlace p;
-  p.seq = batch + who;
-  p.tiles = __shfl_sync(0xffffffff, tiles, who);
-  const uint32_t seq_begin = __shfl_sync(0xffffffff, end - own, who);
-  p.head = (at - seq_begin) / max(p.tiles, 1u);
-  p.begin = seq_begin + p.head * p.tiles;
-  p.tile = at - p.begin;
+  p.Take(b, who);
+  p.begin = __shfl_sync(0xffffffff, end, who) - p.tiles;
+  p.head = 0;
   return p;
 }
 
@@ -125,37 +150,32 @@ class StreamWarp {
     m->rows[warp_ * 2].row = m->rows[warp_ * 2 + 1].row = kNoRow;
   }
 
-  // The tiles [from, end) of the line.
-  __device__ void Run(const StreamPlace& place, uint32_t from, uint32_t end) {
+  // The tiles [from, end) of the line, the first of which is in `place`.
+  __device__ void Run(const StreamPlace& place, const StreamBatch& batch, uint32_t from,
+                      uint32_t end) {
     if (from >= end) return;
     end_ = end;
     load_ = place;
+    load_batch_ = batch;
     load_at_ = from;
-    LoadSequence();
+    FindTable();
     NextSlots();
     uint32_t put = 0, get = 0;
 #pragma unroll 1
     for (uint32_t i = 0; i < kHalves; i++) LoadHalf(&put);
     StreamPlace now = place;
+    StreamBatch now_batch = batch;
     uint32_t at = from;
-    uint32_t context = __ldg(a_.context_tokens + now.seq);
 #pragma unroll 1
-    while (at < end) {
+    while (true) {
+      const bool is_begun = at != now.begin;
       BeginRow(now);
       const uint32_t stop = min(end, now.begin + now.tiles);
 #pragma unroll 1
-      for (; at < stop; at++) Tile(&put, &get, at - now.begin, context);
-      EndRow(now, context, now.tile != 0, at < now.begin + now.tiles);
+      for (; at < stop; at++) Tile(&put, &get, at - now.begin, now.context);
+      EndRow(now, is_begun, at < now.begin + now.tiles);
       if (at >= end) break;
-      now.begin += now.tiles;
-      now.tile = 0;
-      if (++now.head == a_.nr_kv_heads) {
-        now.head = 0;
-        do {
-          now.tiles = StreamTiles(a_, ++now.seq);
-        } while (now.tiles == 0);
-        context = __ldg(a_.context_tokens + now.seq);
-      }
+      now.Next(a_, &now_batch, lane_);
     }
     asm volatile("cp.async.wait_all;" ::: "memory");
   }
@@ -163,34 +183,26 @@ class StreamWarp {
  private:
   // --- copies, some tiles ahead of the arithmetic ---
 
-  __device__ __forceinline__ void LoadSequence() {
-    load_context_ = __ldg(a_.context_tokens + load_.seq);
+  __device__ __forceinline__ void FindTable() {
     const uint64_t row = a_.table_rows != nullptr ? __ldg(a_.table_rows + load_.seq) : load_.seq;
     table_ = a_.table + row * a_.table_row_slots;
   }
 
   // The slots of 32 tiles, one a lane.
   __device__ __forceinline__ void NextSlots() {
-    const uint32_t token = (load_.tile + lane_) * kTile;
-    slots_from_ = load_.tile;
-    slots_ = token < load_context_ ? __ldg(table_ + a_.by_page(token)) : 0;
+    slots_from_ = load_at_ - load_.begin;
+    const uint32_t token = (slots_from_ + lane_) * kTile;
+    slots_ = token < load_.context ? __ldg(table_ + a_.by_page(token)) : 0;
   }
 
   __device__ __forceinline__ void NextLoad() {
     load_at_++;
-    if (++load_.tile == load_.tiles) {
-      load_.tile = 0;
-      if (load_at_ >= end_) return;
-      if (++load_.head == a_.nr_kv_heads) {
-        load_.head = 0;
-        do {
-          load_.tiles = StreamTiles(a_, ++load_.seq);
-        } while (load_.tiles == 0);
-        LoadSequence();
-      }
-      // a short row's slots serve all its heads
-      if (slots_from_ != 0 || load_.head == 0) NextSlots();
-    } else if (load_.tile - slots_from_ == 32) {
+    if (load_at_ >= end_) return;
+    if (load_at_ == load_.begin + load_.tiles) {
+      load_.Next(a_, &load_batch_, lane_);
+      FindTable();
+      NextSlots();
+    } else if (load_at_ - load_.begin - slots_from_ == 32) {
       NextSlots();
     }
   }
@@ -198,26 +210,27 @@ class StreamWarp {
   // The next half tile: K, then V. An empty group of copies at the end keeps the count right.
   __device__ __forceinline__ void LoadHalf(uint32_t* put) {
     if (load_at_ < end_) {
-      const uint32_t slot = __shfl_sync(0xffffffff, slots_, load_.tile - slots_from_);
-      const uint32_t token = load_.tile * kTile;
+      const uint32_t tile = load_at_ - load_.begin;
+      const uint32_t slot = __shfl_sync(0xffffffff, slots_, tile - slots_from_);
+      const uint32_t token = tile * kTile;
       const uint32_t in_page = token - a_.by_page(token) * a_.by_page.divisor;
       const char* from = (values_ ? a_.v : a_.k) + slot * a_.page_stride +
                          load_.head * a_.head_stride + in_page * a_.token_stride +
                          (lane_ / kUnits) * a_.token_stride + lane_ % kUnits * 16;
       const uint32_t to = ring_ + *put * kHalf;
       const uint64_t step = 32 / kUnits * a_.token_stride;
-      if (token + kTile <= load_context_) {
+      if (token + kTile <= load_.context) {
 #pragma unroll
         for (uint32_t i = 0; i < kLoads; i++) {
           const uint32_t row = i * (32 / kUnits) + lane_ / kUnits;
-          CopyOrZero16(to + StreamSwizzled<Memory::kRowBytes>(row, lane_ % kUnits), from + i * step,
-                       16);
+          CopyOrZero16(to + StreamSwizzled<Memory::kRowBytes>(row, lane_ % kUnits),
+                       from + i * step, 16);
         }
       } else {
 #pragma unroll
         for (uint32_t i = 0; i < kLoads; i++) {
           const uint32_t row = i * (32 / kUnits) + lane_ / kUnits;
-          const bool is = token + row < load_context_;
+          const bool is = token + row < load_.context;
           CopyOrZero16(to + StreamSwizzled<Memory::kRowBytes>(row, lane_ % kUnits),
                        is ? from + i * step : a_.k, is ? 16 : 0);
         }
@@ -232,8 +245,8 @@ class StreamWarp {
   // --- arithmetic ---
 
   __device__ __forceinline__ void BeginRow(const StreamPlace& p) {
-    const uint32_t token = __ldg(a_.query_start + p.seq);
-    const char* q = a_.q + token * a_.q_row_bytes + uint64_t{p.head} * a_.group * (kDim * 2);
+    const char* q =
+        a_.q + p.first_query * a_.q_row_bytes + uint64_t{p.head} * a_.group * (kDim * 2);
     const uint32_t g = lane_ / 4, t = lane_ % 4;
     factor_ = a_.scale * 1.4426950408889634f;
     if (a_.k_scale != nullptr) factor_ *= __ldg(a_.k_scale + p.head);
@@ -248,8 +261,8 @@ class StreamWarp {
           const uint32_t at = kElementBytes<T> == 2 ? j * 16 + t * 4 : t * 8 + j * 4;
           uint32_t pair = 0;
           if (is) {
-            pair = __ldg(
-                reinterpret_cast<const uint32_t*>(q + (n * 8 + g) * (kDim * 2) + k * 32 + at));
+            pair = __ldg(reinterpret_cast<const uint32_t*>(q + (n * 8 + g) * (kDim * 2) + k * 32 +
+                                                           at));
           }
           if (kElementBytes<T> == 1 && a_.q_is_bf16) pair = Bf16ToF16(pair);
           q_[n][k][j] = pair;
@@ -403,8 +416,7 @@ class StreamWarp {
 
   // --- ends of rows ---
 
-  __device__ __forceinline__ void EndRow(const StreamPlace& p, uint32_t context, bool is_begun,
-                                         bool goes_on) {
+  __device__ __forceinline__ void EndRow(const StreamPlace& p, bool is_begun, bool goes_on) {
 #pragma unroll
     for (int n = 0; n < kBlocks; n++) {
 #pragma unroll
@@ -423,8 +435,7 @@ class StreamWarp {
 
   __device__ __forceinline__ void Write(const StreamPlace& p) const {
     const uint32_t g = lane_ / 4, t = lane_ % 4;
-    const uint64_t row =
-        uint64_t{__ldg(a_.query_start + p.seq)} * a_.group * a_.nr_kv_heads + p.head * a_.group;
+    const uint64_t row = uint64_t{p.first_query} * a_.group * a_.nr_kv_heads + p.head * a_.group;
     uint16_t* out = reinterpret_cast<uint16_t*>(a_.out);
 #pragma unroll
     for (int n = 0; n < kBlocks; n++) {
@@ -488,7 +499,8 @@ class StreamWarp {
   uint32_t ring_;
   uint32_t end_;
   StreamPlace load_;
-  uint32_t load_at_, load_context_, slots_, slots_from_;
+  StreamBatch load_batch_;
+  uint32_t load_at_, slots_, slots_from_;
   const uint32_t* table_;
   bool values_ = false;
   uint32_t q_[kBlocks][kSteps][2];
@@ -536,6 +548,7 @@ class StreamSums {
     return i % 2 == 0 ? m_->parts[i / 2] : reinterpret_cast<const float*>(m_->ring[i / 2]);
   }
 
+  // a whole number of float4
   __device__ __forceinline__ uint32_t RecordFloats() const {
     return (a_.group * (kDim + 2) + 3) / 4 * 4;
   }
@@ -564,10 +577,12 @@ class StreamSums {
     for (uint32_t i = thread; i < a_.group * (kDim / 4); i += threads) {
       const uint32_t column = i / (kDim / 4), unit = i % (kDim / 4);
       float max = -INFINITY, weight = 0;
+#pragma unroll 1
       for (uint32_t left = members; left != 0; left &= left - 1) {
         max = fmaxf(max, PartAt(__ffs(left) - 1)[kRows * kPitch + column]);
       }
       float4 sum = {0, 0, 0, 0};
+#pragma unroll 1
       for (uint32_t left = members; left != 0; left &= left - 1) {
         const float* part = PartAt(__ffs(left) - 1);
         const float m = part[kRows * kPitch + column];
@@ -585,7 +600,8 @@ class StreamSums {
       }
       __stcg(reinterpret_cast<float4*>(record) + i, sum);
       if (unit == 0) {
-        __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column, float2{max, weight});
+        __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column,
+               float2{max, weight});
       }
     }
   }
@@ -639,7 +655,7 @@ class StreamSums {
       float max = -INFINITY, weight = 0;
       float4 sum = {0, 0, 0, 0};
       if (i < units) {
-        constexpr uint32_t kAtOnce = 16;
+        constexpr uint32_t kAtOnce = 8;
         for (uint32_t at = team; at < nr; at += teams * kAtOnce) {
           float2 s[kAtOnce];
           float4 v[kAtOnce];
@@ -717,22 +733,25 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
   const bool few = a.nr_seqs <= 32;
   const uint32_t nr_batches = (a.nr_seqs + 31) / 32;
-  uint32_t tiles = 0, total;
-  // of each 32 sequences the tiles before them, in the ring's place
+  StreamBatch batch;
+  uint32_t per_head;
+  // of each 32 sequences the tiles of a head, in the ring's place
   uint32_t* sums = reinterpret_cast<uint32_t*>(m->ring);
   if (few) {
-    tiles = StreamTiles(a, lane);
-    total = WarpSum(tiles * a.nr_kv_heads);
+    batch.Load(a, 0, lane);
+    per_head = WarpSum(batch.tiles);
   } else {
     for (uint32_t i = warp; i < nr_batches; i += kStreamWarps) {
-      uint32_t sum = WarpSum(StreamTiles(a, i * 32 + lane) * a.nr_kv_heads);
+      batch.Load(a, i * 32, lane);
+      const uint32_t sum = WarpSum(batch.tiles);
       if (lane == 0) sums[i] = sum;
     }
     __syncthreads();
-    total = 0;
-    for (uint32_t i = lane; i < nr_batches; i += 32) total += sums[i];
-    total = WarpSum(total);
+    per_head = 0;
+    for (uint32_t i = lane; i < nr_batches; i += 32) per_head += sums[i];
+    per_head = WarpSum(per_head);
   }
+  const uint32_t total = per_head * a.nr_kv_heads;
   if (total == 0) return;
   // at least a tile for each warp
   const uint32_t blocks = min(gridDim.x, (total + kStreamWarps - 1) / kStreamWarps);
@@ -741,26 +760,31 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   const uint32_t begin = stretches.Begin(blockIdx.x);
   const Stretches own(stretches.Begin(blockIdx.x + 1) - begin, kStreamWarps);
   const uint32_t from = begin + own.Begin(warp), end = begin + own.Begin(warp + 1);
-  StreamPlace place;
-  if (few) {
-    place = StreamFind(a, tiles, 0, 0, from, lane);
-  } else {
-    uint32_t before = 0, batch = 0;
+  const uint32_t head = min(from / per_head, a.nr_kv_heads - 1), at = from - head * per_head;
+  uint32_t before = 0;
+  if (!few) {
+    uint32_t found_batch = 0;
     for (uint32_t i = 0; i < nr_batches; i += 32) {
       const uint32_t sum = i + lane < nr_batches ? sums[i + lane] : 0;
       const uint32_t past = before + WarpScan(sum, lane);
-      const uint32_t found = __ballot_sync(0xffffffff, past > from);
+      const uint32_t found = __ballot_sync(0xffffffff, past > at);
       if (found != 0) {
-        batch = i + __ffs(found) - 1;
-        before = __shfl_sync(0xffffffff, past - sum, __ffs(found) - 1);
+        const int who = __ffs(found) - 1;
+        found_batch = i + who;
+        before = __shfl_sync(0xffffffff, past - sum, who);
         break;
       }
       before = __shfl_sync(0xffffffff, past, 31);
     }
-    place = StreamFind(a, StreamTiles(a, batch * 32 + lane), batch * 32, before, from, lane);
+    batch.Load(a, found_batch * 32, lane);
     __syncthreads();
   }
-  { StreamWarp<T, kDim, kBlocks>(a, m, stretches).Run(place, from, end); }
+  {
+    StreamPlace place = StreamFind(batch, before, at, lane);
+    place.head = head;
+    place.begin += head * per_head;
+    StreamWarp<T, kDim, kBlocks>(a, m, stretches).Run(place, batch, from, end);
+  }
   StreamSums<T, kDim, kBlocks>(a, m).Run();
 }
 

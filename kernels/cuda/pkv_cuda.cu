@@ -74,9 +74,11 @@ bool SlotsInside(const uint32_t* slots, uint32_t nr, uint32_t nr_slots) {
 // More query tokens of a sequence than this are a prefill's.
 constexpr uint32_t kDecodeTokens = 8;
 
-// Prefill's workspace comes first and is of one size, so that neither kernel finds the other's
-// leavings where it wants zeros.
-constexpr uint64_t kPrefillBytes = 256;
+// Prefill's workspace comes first and is of one size for a layout, so that neither kernel finds the
+// other's leavings where it wants zeros.
+uint64_t PrefillBytes(const struct pkv_cuda_attention& a) {
+  return (pagedkv::PrefillWorkspace(a) + 255) / 256 * 256;
+}
 
 bool IsPrefill(const struct pkv_cuda_attention& a) {
   return a.max_query_tokens > kDecodeTokens && pagedkv::PrefillTakes(a);
@@ -97,7 +99,7 @@ int CheckSizes(const struct pkv_cuda_attention* a) {
 }
 
 uint64_t WorkspaceBytes(const struct pkv_cuda_attention& a) {
-  return kPrefillBytes + pagedkv::DecodeWorkspace(a);
+  return PrefillBytes(a) + pagedkv::DecodeWorkspace(a);
 }
 
 }  // namespace
@@ -116,8 +118,8 @@ int pkv_cuda_attention(const struct pkv_cuda_attention* a) {
     return -EINVAL;
   struct pkv_cuda_attention part = *a;
   if (IsPrefill(*a)) return ErrnoOf(pagedkv::Prefill(part));
-  part.workspace = static_cast<char*>(a->workspace) + kPrefillBytes;
-  part.workspace_bytes -= kPrefillBytes;
+  part.workspace = static_cast<char*>(a->workspace) + PrefillBytes(*a);
+  part.workspace_bytes -= PrefillBytes(*a);
   return ErrnoOf(pagedkv::Decode(part));
 }
 

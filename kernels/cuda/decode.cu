@@ -12,7 +12,6 @@ namespace {
 
 // Of the workspace: a counter for each stretch, then records, then a cascade's parts.
 constexpr size_t kCounterBytes = 4096;
-constexpr uint32_t kMostGroups = 4;
 constexpr uint32_t kMostSeqs = 8192;  // a word for 32 of them where the weights of a chunk go
 
 uint32_t GridBlocks() {
@@ -35,19 +34,19 @@ struct Sizes {
     const uint64_t rows = query_tokens * (a.nr_q_heads / a.layout->nr_kv_heads);
     blocks = DecodeBlocks(rows < 64 ? static_cast<uint32_t>(rows) : 64);
     record_rows = static_cast<uint32_t>(rows < blocks * 8 ? rows : blocks * 8);
-    // A stretch has no more leaves of one row than this, and a row that goes on from stretch to
-    // stretch uses the places of all of them from the one it begins in: with twice as many each,
-    // it ends before those of the next such row begin.
     const uint64_t weight = kRowCost + (uint64_t{context} + kTile - 1) / kTile;
     const uint64_t passes = (rows + blocks * 8 - 1) / (blocks * 8);
     const uint64_t line = nr_seqs * a.layout->nr_kv_heads * passes * weight;
     fits = line >> 32 == 0;
-    // with the fewest groups, or of the smallest size
-    const uint64_t stretch = line / grid + 2 * (128 / kTile);
-    const uint64_t leaves = LeafOf(context) + 1, most = stretch / (128 / kTile) + 4;
-    stretch_records = static_cast<uint32_t>(2 * (most < leaves ? most : leaves));
-    record_bytes = size_t{grid} * kMostGroups * stretch_records *
-                   DecodeRecordFloats(record_rows, a.layout->head_dim) * 4;
+    // A row that goes on from stretch to stretch has its records at the place of the one that it
+    // begins in. The next such row begins at least one stretch later; by then this one has had no
+    // more leaves than a row has, and no more than two stretches have.
+    const uint64_t stretches = uint64_t{grid} * DecodeGroups(a.layout->head_dim, blocks);
+    const uint64_t stretch = std::max<uint64_t>(line / stretches + 1, 2 * (128 / kTile));
+    const uint64_t leaves = LeafOf(context) + 1, most = 2 * (stretch / (128 / kTile) + 3);
+    stretch_records = static_cast<uint32_t>(std::min(leaves, most));
+    record_bytes =
+        stretches * stretch_records * DecodeRecordFloats(record_rows, a.layout->head_dim) * 4;
   }
 };
 

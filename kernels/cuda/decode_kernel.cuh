@@ -37,9 +37,8 @@ struct PieceNote {
 template <class T, int kDim, int kBlocks>
 struct DecodeShape {
   static constexpr uint32_t kRows = kBlocks * 8;
-  // Groups, and computing warps of each. Few rows of q leave room for more groups.
-  static constexpr uint32_t kWarps = 4;
-  static constexpr uint32_t kGroups = kBlocks == 4 || kDim == 256 ? 2 : kBlocks == 2 ? 3 : 4;
+  static constexpr uint32_t kWarps = 4;  // that compute, of each group
+  static constexpr uint32_t kGroups = DecodeGroups(kDim, kBlocks);
   static constexpr uint32_t kThreads = (kWarps + 1) * kGroups * 32;
   static constexpr uint32_t kTiles = kChunk / kWarps / kTile;  // of a warp in a chunk
   static constexpr uint32_t kStepWarps = kStep / kTile / kTiles;

@@ -94,6 +94,11 @@ __host__ __device__ __forceinline__ uint32_t LeafStart(uint32_t leaf) {
   return 32768 + (leaf - 96) * 2048;
 }
 
+// Groups of warps in a block. Few rows of q leave room for more.
+constexpr uint32_t DecodeGroups(uint32_t dim, uint32_t blocks) {
+  return blocks == 4 || dim == 256 ? 2 : blocks == 2 ? 3 : 4;
+}
+
 // A record: [rows][dim] sums, then [rows] maxima and weights, a multiple of 16 bytes.
 __host__ __device__ __forceinline__ uint32_t DecodeRecordFloats(uint32_t rows, uint32_t dim) {
   return rows * dim + (rows + 1) / 2 * 4;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include <cudaTypedefs.h>
-
 #include <algorithm>
 
 #include "decode.h"
@@ -63,25 +61,11 @@ size_t RecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
   return SharedTokens(a) == 0 ? bytes : std::max(bytes, SharedSizes(a, grid).record_bytes);
 }
 
-// The driver's cuTensorMapEncodeTiled(), without linking against the driver. NULL: there is none.
-PFN_cuTensorMapEncodeTiled_v12000 TensorMapEncoder() {
-  static const PFN_cuTensorMapEncodeTiled_v12000 encode = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result;
-    cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000,
-                                                         cudaEnableDefault, &result);
-    if (error != cudaSuccess || result != cudaDriverEntryPointSuccess) found = nullptr;
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
-  }();
-  return encode;
-}
-
 // Maps for the copy engine, where rows are whole lines of 128 bytes and pages whole tiles.
-bool MapBoxes(CUtensorMap* map, const char* base, const pkv_cuda_attention& a) {
+bool MapTiles(CUtensorMap* map, const char* base, const pkv_cuda_attention& a) {
   const pkv_kv_layout& l = *a.layout;
   const uint32_t bytes = l.dtype == PKV_E4M3 ? 1 : 2, elements = 128 / bytes;
-  const PFN_cuTensorMapEncodeTiled_v12000 encode = TensorMapEncoder();
-  if (encode == nullptr || l.page_tokens % kTile != 0 || l.head_dim % elements != 0) return false;
+  if (l.page_tokens % kTile != 0 || l.head_dim % elements != 0) return false;
   const CUtensorMapDataType type = l.dtype == PKV_BF16  ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
                                    : l.dtype == PKV_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
                                                         : CU_TENSOR_MAP_DATA_TYPE_UINT8;
@@ -90,15 +74,11 @@ bool MapBoxes(CUtensorMap* map, const char* base, const pkv_cuda_attention& a) {
   const cuuint64_t strides[4] = {l.token_stride_bytes, 128, l.head_stride_bytes,
                                  l.page_stride_bytes};
   const cuuint32_t box[5] = {elements, kTile, l.head_dim / elements, 1, 1};
-  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
-  return encode(map, type, 5, const_cast<char*>(base), sizes, strides, box, steps,
-                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  return MapBoxes(map, type, 5, base, sizes, strides, box);
 }
 
 cudaError_t Launch(const pkv_cuda_attention& a, const Sizes& sizes, uint32_t grid, DecodeArgs d) {
-  d.boxes = MapBoxes(&d.k_map, d.k, a) && MapBoxes(&d.v_map, d.v, a);
+  d.boxes = MapTiles(&d.k_map, d.k, a) && MapTiles(&d.v_map, d.v, a);
   cudaStream_t stream = static_cast<cudaStream_t>(a.stream);
   d.stretch_records = sizes.stretch_records;
   d.record_rows = sizes.record_rows;

@@ -4,6 +4,7 @@
 #define PAGEDKV_CUDA_DECODE_LAUNCH_CUH
 
 #include "decode_kernel.cuh"
+#include "launch.cuh"
 
 namespace pagedkv {
 
@@ -12,21 +13,7 @@ cudaError_t LaunchDecode(const DecodeArgs& a, uint32_t grid, cudaStream_t stream
   using Sizes = DecodeShape<T, kDim, kBlocks>;
   auto* kernel = DecodeKernel<T, kDim, kBlocks>;
   constexpr size_t kShared = sizeof(DecodeMemory<T, kDim, kBlocks>) * Sizes::kGroups;
-  cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
-  if (error != cudaSuccess) return error;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(grid);
-  config.blockDim = dim3(Sizes::kThreads);
-  config.dynamicSmemBytes = kShared;
-  config.stream = stream;
-  // the kernel waits for the one before it by itself, so its blocks may be placed early
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, a);
+  return LaunchEarly(kernel, grid, Sizes::kThreads, kShared, stream, a);
 }
 
 // How many rows of q, in blocks of 8, one pass over K and V serves: all of them where it can.

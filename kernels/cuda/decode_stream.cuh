@@ -21,6 +21,7 @@
 #include "barrier.cuh"
 #include "decode_math.cuh"
 #include "decode_plan.cuh"
+#include "launch.cuh"
 
 namespace pagedkv {
 
@@ -793,20 +794,7 @@ cudaError_t LaunchStream(const DecodeArgs& a, uint32_t grid, cudaStream_t stream
   auto* kernel = StreamKernel<T, kDim, kBlocks>;
   constexpr size_t kShared = sizeof(StreamMemory<T, kDim, kBlocks>);
   static_assert(kShared <= 232448, "shared memory");
-  cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
-  if (error != cudaSuccess) return error;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(grid);
-  config.blockDim = dim3(kStreamThreads);
-  config.dynamicSmemBytes = kShared;
-  config.stream = stream;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, a);
+  return LaunchEarly(kernel, grid, kStreamThreads, kShared, stream, a);
 }
 
 template <class T>

@@ -6,7 +6,6 @@
 #define PAGEDKV_CUDA_PREFILL_LAUNCH_CUH
 
 #include <cuda.h>
-#include <cudaTypedefs.h>
 #include <cuda_runtime.h>
 #include <pagedkv/pkv_cuda.h>
 
@@ -14,23 +13,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "launch.cuh"
 #include "prefill.cuh"
 
 namespace pagedkv {
-
-// The driver's cuTensorMapEncodeTiled(), found without linking against the driver. NULL: there is
-// none.
-inline PFN_cuTensorMapEncodeTiled_v12000 TensorMapEncoder() {
-  static const PFN_cuTensorMapEncodeTiled_v12000 encode = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result;
-    const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found,
-                                                               12000, cudaEnableDefault, &result);
-    if (error != cudaSuccess || result != cudaDriverEntryPointSuccess) found = nullptr;
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
-  }();
-  return encode;
-}
 
 // The outermost dimension of the maps counts units of bytes that both slots and heads are multiples
 // of.
@@ -56,7 +42,7 @@ class PrefillMaps {
     const cuuint64_t sizes[4] = {64, a.nr_q_heads, a.nr_tokens, dim / 64};
     const cuuint64_t strides[3] = {dim * 2, a.q_row_elements * 2, 128};
     const cuuint32_t box[4] = {64, a.nr_q_heads / a.layout->nr_kv_heads, tile_tokens, 1};
-    return Encode(map, 4, a.q, sizes, strides, box);
+    return MapBoxes(map, type_, 4, a.q, sizes, strides, box);
   }
 
   // [unit][8 tokens][part of the head dim][token][64 elements], boxes of copy_tokens tokens
@@ -68,21 +54,10 @@ class PrefillMaps {
     const cuuint64_t strides[4] = {l.token_stride_bytes, 128, 8 * l.token_stride_bytes,
                                    PrefillUnit(l)};
     const cuuint32_t box[5] = {64, 8, l.head_dim / 64, copy_tokens / 8, 1};
-    return Encode(map, 5, base, sizes, strides, box);
+    return MapBoxes(map, type_, 5, base, sizes, strides, box);
   }
 
  private:
-  bool Encode(CUtensorMap* map, uint32_t rank, const void* base, const cuuint64_t* sizes,
-              const cuuint64_t* strides, const cuuint32_t* box) const {
-    const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
-    const PFN_cuTensorMapEncodeTiled_v12000 encode = TensorMapEncoder();
-    return encode != nullptr &&
-           encode(map, type_, rank, const_cast<void*>(base), sizes, strides, box, steps,
-                  CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-  }
-
   CUtensorMapDataType type_;
 };
 

@@ -146,6 +146,8 @@ boots "all that goes wrong, 6.1" "1 ${loads}fails: one|not fails: two|not hangs:
 warns: wrote|not crashes: killed by signal 11|not silent: no TAP plan|holds: left it open|\
 not the module unloads|not the kernel warns at warns" \
 	6.1 fails hangs=2 warns crashes silent holds
+VM_STILL_S=0 boots "a machine that stands still, 6.12" "7 again" 6.12 -- 'echo again; exit 7'
+check "is started again" grep -q "started again" <<<"$log"
 boots "a kernel that dies, 6.12" \
 	"1 not ok - command: the guest stopped|not ok - the kernel warns at command" \
 	6.12 -- 'echo c >/proc/sysrq-trigger'

@@ -26,7 +26,6 @@ namespace pagedkv {
 
 constexpr uint32_t kDecodeShared = 232448;
 constexpr uint32_t kQPlaces = 2;
-constexpr float kLog2E = 1.4426950408889634f;
 
 // What the loading warp tells the computing ones of a piece.
 struct PieceNote {
@@ -661,7 +660,7 @@ class Computer {
   }
 
   __device__ __forceinline__ void WriteLse(uint64_t out_row, float max, float weight) const {
-    a_.lse[out_row] = weight > 0 ? (max + log2f(weight)) * 0.6931471805599453f : -INFINITY;
+    a_.lse[out_row] = LogSumExp(max, weight);
   }
 
   __device__ __forceinline__ void Write(const Part& row) const {

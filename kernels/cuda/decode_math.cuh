@@ -13,6 +13,8 @@
 
 #include <cstdint>
 
+#include "softmax.cuh"
+
 namespace pagedkv {
 
 struct Bf16 {};
@@ -99,12 +101,6 @@ __device__ __forceinline__ uint32_t Bf16ToF16(uint32_t pair) {
 // 2^x of a whole x <= 0, exactly; 0 from 2^-127 on, and for NaN (no tokens yet on both sides).
 __device__ __forceinline__ float PowerOfTwo(float x) {
   return __int_as_float((static_cast<int>(fmaxf(x, -127.f)) + 127) << 23);
-}
-
-__device__ __forceinline__ float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 // Where 16-byte unit `unit` of row `row` lies in a stage: tiles of 16 rows, in them 128 bytes of

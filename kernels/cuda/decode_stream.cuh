@@ -249,7 +249,7 @@ class StreamWarp {
     const char* q =
         a_.q + p.first_query * a_.q_row_bytes + uint64_t{p.head} * a_.group * (kDim * 2);
     const uint32_t g = lane_ / 4, t = lane_ % 4;
-    factor_ = a_.scale * 1.4426950408889634f;
+    factor_ = a_.scale * kLog2E;
     if (a_.k_scale != nullptr) factor_ *= __ldg(a_.k_scale + p.head);
 #pragma unroll
     for (int n = 0; n < kBlocks; n++) {
@@ -454,9 +454,7 @@ class StreamWarp {
           }
         }
         if (a_.lse != nullptr && g == 0) {
-          a_.lse[row + column] = weight_[n][j] > 0
-                                     ? (max_[n][j] + log2f(weight_[n][j])) * 0.6931471805599453f
-                                     : -INFINITY;
+          a_.lse[row + column] = LogSumExp(max_[n][j], weight_[n][j]);
         }
       }
     }
@@ -568,7 +566,7 @@ class StreamSums {
                     StreamPack<T>(a_, sum.z * f, sum.w * f)};
     reinterpret_cast<uint2*>(a_.out)[at * (kDim / 4) + unit] = halves;
     if (a_.lse != nullptr && unit == 0) {
-      a_.lse[at] = weight > 0 ? (max + log2f(weight)) * 0.6931471805599453f : -INFINITY;
+      a_.lse[at] = LogSumExp(max, weight);
     }
   }
 

@@ -26,6 +26,7 @@
 
 #include "barrier.cuh"
 #include "prefill_tiles.cuh"
+#include "softmax.cuh"
 #include "wgmma.cuh"
 
 namespace pagedkv {
@@ -254,12 +255,6 @@ __device__ __forceinline__ void PrefillProduce(const PrefillParams& p, const CUt
 }
 
 // ---- the consumer warpgroups
-
-__device__ __forceinline__ float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 template <typename T>
 __device__ __forceinline__ uint32_t PackPair(float low, float high) {
@@ -667,7 +662,7 @@ struct PrefillConsumer {
         }
       }
       if (p.lse != nullptr && row < nr_rows && lane % 4 == 0) {
-        p.lse[at] = (bases[r] + log2f(total)) * 0.693147180559945309f;
+        p.lse[at] = (bases[r] + log2f(total)) * kLn2;
       }
     }
   }

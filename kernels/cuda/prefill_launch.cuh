@@ -85,7 +85,7 @@ PrefillParams MakePrefillParams(const pkv_cuda_attention& a) {
   p.head_units = static_cast<uint32_t>(l.head_stride_bytes / unit);
   p.nr_units = static_cast<uint32_t>(PrefillUnits(l, a.nr_slots));
   p.scale = a.scale;
-  p.scale_log2 = a.scale * 1.44269504088896340736f;
+  p.scale_log2 = a.scale * kLog2E;
   return p;
 }
 

@@ -21,6 +21,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "softmax.cuh"
 #include "vector.cuh"
 
 namespace pagedkv {
@@ -35,7 +36,6 @@ constexpr uint32_t kPivots = 7;
 constexpr uint32_t kSurveyPivots = 3;
 constexpr uint32_t kFew = 128;  // that are ranked each by each
 constexpr uint64_t kWeightOne = uint64_t{1} << 40;
-constexpr float kLog2E = 1.44269504088896341f;
 
 static_assert(PKV_CUDA_MAX_VOCAB <= kBlocks * kThreads * 64,
               "a thread's logits are bits of a word");
@@ -84,12 +84,6 @@ __device__ __forceinline__ float LogitOf(uint32_t key) {
 // Finite, so that differences are no NaN. A NaN is as unlikely as can be.
 __device__ __forceinline__ float Finite(float logit) {
   return fminf(fmaxf(logit, -FLT_MAX), FLT_MAX);
-}
-
-__device__ __forceinline__ float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 __device__ __forceinline__ float LoadLogit(const void* logits, uint32_t dtype, uint64_t at) {

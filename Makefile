@@ -43,7 +43,8 @@ FUZZ_SAN := address,undefined
 # instructions (wgmma, the bulk copy engine) are not forward compatible.
 NVCC ?= $(firstword $(wildcard $(addsuffix /nvcc,$(subst :, ,$(PATH)) /usr/local/cuda/bin)))
 CUDA := $(if $(SAN),,$(NVCC))
-CUDA_HOME := $(patsubst %/bin/nvcc,%,$(CUDA))
+# nvcc says where its toolkit is: it may have been called through a link or a script somewhere else.
+CUDA_HOME := $(if $(CUDA),$(realpath $(shell $(CUDA) --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.. TOP=//p')))
 NVCC_FLAGS := -std=c++17 -O3 -lineinfo -gencode=arch=compute_90a,code=sm_90a --expt-relaxed-constexpr \
 	-Werror all-warnings -Xcompiler -Wall,-Wextra,-Wno-unused-parameter,-fPIC
 CUDA_LIBS := $(if $(CUDA),-L$(CUDA_HOME)/lib64 -lcudart_static -lstdc++ -ldl -lrt)

@@ -39,21 +39,44 @@ judged "an unreported error" "1 ${loads}a: x|not a: exit status 3$unloads"
 in_guest "@vm begin a 9" "1..0 # SKIP no z" "@vm end a 0"
 judged "all skipped" "0 ${loads}a: all # SKIP no z$unloads"
 for line in "BUG: KASAN: use-after-free in f" "WARNING: possible circular locking dependency detected" \
-	"UBSAN: shift-out-of-bounds in f.c" "unreferenced object 0x1 (size 8)" "INFO: task a:1 blocked for more than 60 seconds."; do
+	"UBSAN: shift-out-of-bounds in f.c" "unreferenced object 0x1 (size 8)" \
+	"INFO: task a:1 blocked for more than 60 seconds." "int3: 0000 [#1] PREEMPT SMP NOPTI"; do
 	in_guest
 	echo "[    2.0] $line" >>"$tap_tmp/console"
-	judged "a kernel that says $line" "1 ${loads}the module unloads|not the kernel warns at start"
+	judged "a kernel that says $line" "1 ${loads}the module unloads|not the kernel warns at start: $line"
 done
+in_guest
+printf '[    2.0] %s\n' "a invoked oom-killer: order=0" "CPU: 1 PID: 2" "Call Trace:" " <TASK>" \
+	"Out of memory: Killed process 2 (a)" "Oops: later" >>"$tap_tmp/console"
+judged "what a trace is of" \
+	"1 ${loads}the module unloads|not the kernel warns at start: Out of memory: Killed process 2 (a)"
+check "and what led to it" \
+	grep -q "^# .* a invoked oom-killer" <<<"$("$vm/judge" "$tap_tmp/results" "$tap_tmp/console")"
+in_guest
+printf '[    2.0] %s\n' "a went before" "vm: begin b" "Call Trace:" " f+0x1/0x2" >>"$tap_tmp/console"
+judged "a trace alone" "1 ${loads}the module unloads|not the kernel warns at b: Call Trace:"
+in_guest
+printf '[    2.0] BUG: %0200d\n' 0 >>"$tap_tmp/console"
+judged "a long line" "1 ${loads}the module unloads|not the kernel warns at start: BUG: $(printf %0115d 0)"
 in_guest
 sed -i '1i [    0.1] WARNING: before our time' "$tap_tmp/console"
 judged "what the kernel says before" "0 ${loads}the module unloads|the kernel's log is clean"
 in_guest "@vm begin a 9" "1..1" && sed -i '/unload\|done/d' "$tap_tmp/results"
-judged "a guest that stops" "1 ${loads}not a: the guest stopped|the kernel's log is clean"
+judged "a guest that stops" "1 ${loads}not a: the guest stopped: no panic|the kernel's log is clean"
+judged "a QEMU that stops" "1 ${loads}not a: the guest stopped: no panic, QEMU's status 1, no disk|the kernel's log is clean" \
+	-v qemu="QEMU's status 1, no disk"
 judged "a guest that goes on" "1 ${loads}not a: the guest did not end within 5 s|the kernel's log is clean" \
 	-v overran=1 -v limit=5
 : >"$tap_tmp/results"
 : >"$tap_tmp/console"
-judged "no guest at all" "1 not the guest stopped early|not the kernel's log is missing"
+judged "no guest at all" "1 not the guest stopped early: no panic|not the kernel's log is missing"
+
+in_guest "@vm begin a 9" "1..1" && sed -i '/unload\|done/d' "$tap_tmp/results"
+printf '[    2.0] %s\n' "vm: begin a" "Oops: int3: 0000 [#1] PREEMPT SMP NOPTI" "Call Trace:" \
+	"Kernel panic - not syncing: Fatal exception" >>"$tap_tmp/console"
+judged "a guest that panics" \
+	"1 ${loads}not a: the guest stopped: Kernel panic - not syncing: Fatal exception|\
+not the kernel warns at a: Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"
 
 # a real one, of each kernel
 for kernel in 6.1 6.12; do
@@ -117,7 +140,7 @@ guest_test crashes 'echo 1..1' 'printf half' 'kill -SEGV $$'
 guest_test silent 'exit 0'
 guest_test holds 'echo 1..1' 'setsid sleep 1000 </dev/vmprobe >/dev/null 2>&1 &' 'echo "ok 1 - left it open"'
 
-# boots NAME WANTED KERNEL TEST... [-- COMMAND...]: like judged
+# boots NAME WANTED KERNEL TEST... [-- COMMAND...]: like judged, but WANTED is a pattern
 boots()
 {
 	local name=$1 wanted=$2 kernel=$3 module pack=() out status
@@ -135,7 +158,8 @@ boots()
 	status=$?
 	log=$out
 	out="$status $(echo "$out" | grep -vE '^(#|1\.\.)' | sed 's/^\(not \)\?ok [0-9]* - /\1/' | paste -sd '|')"
-	if [ "$out" = "$wanted" ]; then ok "$name"; else not_ok "$name" "wanted $wanted
+	# shellcheck disable=SC2053 # a pattern
+	if [[ $out == $wanted ]]; then ok "$name"; else not_ok "$name" "wanted $wanted
 got    $out
 $log"; fi
 }
@@ -144,11 +168,12 @@ boots "a guest in order, 6.12" "0 ${loads}nodes: two nodes|drive: written$unload
 boots "a command, 6.1" "7 6.1|vmprobe" 6.1 -- 'uname -r | cut -c 1-3; lsmod | cut -d " " -f 1 | tail -n 1; exit 7'
 boots "all that goes wrong, 6.1" "1 ${loads}fails: one|not fails: two|not hangs: no end within its time|\
 warns: wrote|not crashes: killed by signal 11|not silent: no TAP plan|holds: left it open|\
-not the module unloads|not the kernel warns at warns" \
+not the module unloads|not the kernel warns at warns: WARNING: *vmprobe*" \
 	6.1 fails hangs=2 warns crashes silent holds
 VM_STILL_S=0 boots "a machine that stands still, 6.12" "7 again" 6.12 -- 'echo again; exit 7'
 check "is started again" grep -q "started again" <<<"$log"
+died="Kernel panic - not syncing: sysrq triggered crash"
 boots "a kernel that dies, 6.12" \
-	"1 not ok - command: the guest stopped|not ok - the kernel warns at command" \
+	"1 not ok - command: the guest stopped: $died|not ok - the kernel warns at command: $died" \
 	6.12 -- 'echo c >/proc/sysrq-trigger'
 plan

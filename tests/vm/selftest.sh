@@ -140,7 +140,9 @@ guest_test crashes 'echo 1..1' 'printf half' 'kill -SEGV $$'
 guest_test silent 'exit 0'
 guest_test holds 'echo 1..1' 'setsid sleep 1000 </dev/vmprobe >/dev/null 2>&1 &' 'echo "ok 1 - left it open"'
 
-# boots NAME WANTED KERNEL TEST... [-- COMMAND...]: like judged, but WANTED is a pattern
+options=()
+# boots NAME WANTED KERNEL TEST... [-- COMMAND...]: like judged, but WANTED is a pattern; $options are
+# boot's
 boots()
 {
 	local name=$1 wanted=$2 kernel=$3 module pack=() out status
@@ -154,7 +156,7 @@ boots()
 		shift
 	done
 	out=$({ "$vm/initramfs" -m "$module" "${pack[@]}" "$tap_tmp/guest.cpio.gz" &&
-		"$vm/boot" -t 90 -m 512 "$kernel" "$tap_tmp/guest.cpio.gz" "$@"; } 2>&1)
+		"$vm/boot" -t 90 -m 512 "${options[@]}" "$kernel" "$tap_tmp/guest.cpio.gz" "$@"; } 2>&1)
 	status=$?
 	log=$out
 	out="$status $(echo "$out" | grep -vE '^(#|1\.\.)' | sed 's/^\(not \)\?ok [0-9]* - /\1/' | paste -sd '|')"
@@ -166,12 +168,19 @@ $log"; fi
 
 boots "a guest in order, 6.12" "0 ${loads}nodes: two nodes|drive: written$unloads" 6.12 nodes drive
 boots "a command, 6.1" "7 6.1|vmprobe" 6.1 -- 'uname -r | cut -c 1-3; lsmod | cut -d " " -f 1 | tail -n 1; exit 7'
+boots "a kernel whose code stays as it is, 6.12" "0 0|/sys/fs/cgroup/first" 6.12 -- \
+	'cat /sys/kernel/tracing/options/record-cmd; ls -d /sys/fs/cgroup/f*'
 boots "all that goes wrong, 6.1" "1 ${loads}fails: one|not fails: two|not hangs: no end within its time|\
 warns: wrote|not crashes: killed by signal 11|not silent: no TAP plan|holds: left it open|\
 not the module unloads|not the kernel warns at warns: WARNING: *vmprobe*" \
 	6.1 fails hangs=2 warns crashes silent holds
 VM_STILL_S=0 boots "a machine that stands still, 6.12" "7 again" 6.12 -- 'echo again; exit 7'
 check "is started again" grep -q "started again" <<<"$log"
+options=(-e rdinit=/none)
+boots "a machine that dies at its boot, 6.12" \
+	"1 not ok - the guest stopped early: Kernel panic*|not ok - the kernel's log is missing" 6.12 -- true
+check "is started again too" grep -q "started again" <<<"$log"
+options=()
 died="Kernel panic - not syncing: sysrq triggered crash"
 boots "a kernel that dies, 6.12" \
 	"1 not ok - command: the guest stopped: $died|not ok - the kernel warns at command: $died" \

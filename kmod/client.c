@@ -27,7 +27,7 @@ void pkv_enter(struct pkv_kpool *pool)
 {
 	mutex_lock(&pool->lock);
 	if (!pool->core.nr_queued)
-		pool->unfetched_since = jiffies;
+		pool->nr_vain = 0;
 	pool->is_traced = anybody_traces();
 	if (pool->is_traced) {
 		pool->seen = pool->core.counters;
@@ -257,7 +257,7 @@ int pkv_client_open(struct pkv_kpool *pool, struct file *opener, struct file **o
 	pkv_enter(pool);
 	list_add_tail(&client->node, &pool->clients);
 	WRITE_ONCE(pool->nr_clients, pool->nr_clients + 1);
-	WRITE_ONCE(pool->is_deserted, false);
+	pkv_executor_came(pool);
 	pkv_leave(pool);
 	*out = file;
 	return 0;

@@ -57,6 +57,7 @@ static int commit_one(struct pkv_kpool *pool, const struct pagedkv_io_commit *it
 	if (ret)
 		return ret;
 	pool->nr_commits++;
+	pkv_executor_came(pool);
 	if (item->status)
 		trace_pagedkv_move_abort(pool->id, item->id, item->status);
 	else
@@ -95,8 +96,7 @@ static u32 fetch(struct pkv_client *client, struct pkv_move_desc *moves, u32 max
 {
 	struct pkv_kpool *pool = client->pool;
 
-	pool->unfetched_since = jiffies;
-	WRITE_ONCE(pool->is_deserted, false);
+	pkv_executor_came(pool);
 	return pkv_moves_fetch(&pool->core, client->id, moves, max);
 }
 

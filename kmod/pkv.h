@@ -108,8 +108,9 @@ struct pkv_kpool {
 	u32 ceiling[PKV_MAX_CLASSES][PKV_NR_TIERS];
 	u64 nr_commits;
 	struct pkv_shrink_counters shrink;
-	unsigned long unfetched_since;	/* jiffies: no planned move has waited for longer */
-	bool is_deserted;	/* they waited in vain, and nobody fetched since */
+	u32 nr_vain;		/* moments of scans that planned moves waited, see shrinker.c */
+	unsigned long vain_at;	/* jiffies: the last one */
+	bool is_deserted;	/* they waited in vain, and no executor came since */
 	struct list_head clients;
 	u32 nr_clients;
 	u32 nr_parked;		/* io_uring commands that wait, of all clients */
@@ -280,6 +281,7 @@ void pkv_shrinker_stop(void);
 void pkv_shrinker_exit(void);
 int pkv_shrinker_add(struct pkv_kpool *pool);
 void pkv_shrinker_remove(struct pkv_kpool *pool);
+void pkv_executor_came(struct pkv_kpool *pool);
 
 /* foreign.c: files that a pool keeps */
 int pkv_ioctl_file_keep(struct pkv_call *call);

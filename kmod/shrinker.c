@@ -11,7 +11,9 @@
  *
  * Where nobody will carry moves out, because the pool has no client or because
  * moves wait and nobody fetches them, what is only cached is given up instead:
- * a prefix that has to be computed again costs less than a kill.
+ * a prefix that has to be computed again costs less than a kill. How long they
+ * waited is counted in moments of scans, not told by a clock: the machine that
+ * stood still for a second, as a virtual one may, gave no executor a chance.
  *
  * A pool is found twice: by its creator's memcg, to which its memory is
  * charged, and in the list of all pools, for the whole machine's reclaim,
@@ -46,8 +48,13 @@
 /* How long a scan waits for pages to leave. */
 #define LEAVE_JIFFIES	(HZ / 50)
 
-/* How long moves may wait while nobody fetches before none is hoped for. */
-#define DESERTED_JIFFIES	(HZ / 4)
+/*
+ * Moments, of LEAVE_JIFFIES at least, that moves may wait while no executor
+ * comes before none is hoped for: while nobody carries any out, and while
+ * somebody does, on a disk that may be slow.
+ */
+#define MAX_VAIN	12U
+#define MAX_VAIN_BUSY	100U
 
 /* A pool, as the shrinker knows it. */
 struct pkv_shrinkee {
@@ -323,12 +330,24 @@ static void scan_class(struct pkv_kpool *pool, u32 class_id, struct scan *scan, 
 	}
 }
 
-/* Nothing is hoped for, once moves waited in vain, until somebody fetches or opens the pool. */
+/* Nothing is hoped for, once moves waited in vain, until an executor comes. */
 static void look_for_executor(struct pkv_kpool *pool)
 {
-	if (pool->core.nr_queued &&
-	    time_after(jiffies, pool->unfetched_since + DESERTED_JIFFIES))
+	bool is_busy = pool->core.nr_moves > pool->core.nr_queued;
+
+	if (!pool->core.nr_queued ||
+	    (pool->nr_vain && time_before(jiffies, pool->vain_at + LEAVE_JIFFIES)))
+		return;
+	pool->vain_at = jiffies;
+	if (++pool->nr_vain > (is_busy ? MAX_VAIN_BUSY : MAX_VAIN))
 		WRITE_ONCE(pool->is_deserted, true);
+}
+
+/* Somebody opened the pool, fetched moves or commits some; under the pool's lock. */
+void pkv_executor_came(struct pkv_kpool *pool)
+{
+	pool->nr_vain = 0;
+	WRITE_ONCE(pool->is_deserted, false);
 }
 
 static void scan_pool(struct pkv_kpool *pool, struct scan *scan)

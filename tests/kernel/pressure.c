@@ -154,6 +154,7 @@ struct world {
 	pthread_t thread;
 	int event;
 	_Atomic bool stopping;
+	_Atomic bool is_slow;	/* for the next moves */
 	_Atomic uint32_t nr_failed;
 };
 
@@ -170,6 +171,16 @@ static int copy_move(struct world *w, const struct pagedkv_io_move *m)
 	return 0;
 }
 
+/* As long as reclaim needs to ask for memory that often. */
+static void wait_for_scans(uint32_t nr)
+{
+	uint64_t deadline = now_ns() + PATIENCE_NS, first = stat_of("\nshrink_scans ");
+
+	/* Not all the time: a look at them takes the pool's lock. */
+	while (stat_of("\nshrink_scans ") < first + nr && now_ns() < deadline)
+		usleep(5000);
+}
+
 static void *execute(void *arg)
 {
 	struct pagedkv_io_move moves[64];
@@ -179,6 +190,9 @@ static void *execute(void *arg)
 
 	while (read(w->event, &count, sizeof(count)) > 0 && !w->stopping) {
 		while ((n = fetch(w->pool, moves, 64)) > 0) {
+			if (w->is_slow)
+				wait_for_scans(30);
+			w->is_slow = false;
 			for (int i = 0; i < n; i++)
 				w->nr_failed += copy_move(w, &moves[i]);
 			w->nr_failed += commit(w->pool, moves, (uint32_t)n) != 0;
@@ -527,31 +541,56 @@ TEST_F_TIMEOUT(pressure, memcg, TIMEOUT_S)
 	EXPECT_EQ(0, nr_oom_kills());
 }
 
+#define NR_COLD		(24 * UNIT / SLOT / SEQ_PAGES)	/* sequences that fill a host tier */
+
+static int begin_full_world(struct world *w, uint64_t *seqs)
+{
+	int ret = begin_world(w, true, 24 * UNIT / SLOT, 32 * UNIT / SLOT);
+
+	for (uint32_t i = 0; i < NR_COLD && !ret; i++)
+		ret = add_seq(w, &seqs[i]);
+	return ret ? ret : settled(w->pool) ? 0 : -ETIME;
+}
+
 /* All slots are in use: cold pages go to the disk, and their memory is found. */
 TEST_F_TIMEOUT(pressure, cold_pages_leave, TIMEOUT_S)
 {
 	struct world *w = &self->w;
-	const uint32_t nr = 24 * UNIT / SLOT / SEQ_PAGES;
 	struct hog h;
 
 	if (!make_group("64M"))
 		SKIP(return, "no memory cgroup");
-	ASSERT_EQ(0, begin_world(w, true, 24 * UNIT / SLOT, 32 * UNIT / SLOT));
-	for (uint32_t i = 0; i < nr; i++)
-		ASSERT_EQ(0, add_seq(w, &self->seqs[i]));
-	ASSERT_TRUE(settled(w->pool));
+	ASSERT_EQ(0, begin_full_world(w, self->seqs));
 	EXPECT_EQ(24, resident_units(self->before));
 	EXPECT_EQ(0, begin_hog(&h, true, 48 * MIB, NULL));
 	EXPECT_GE(18 * MIB, resident_bytes() - self->before);
 	EXPECT_LE(1, stat_of("\nshrink_demotes "));
 	EXPECT_EQ(0, end_hog(&h));
 	EXPECT_EQ(0, nr_oom_kills());
-	ASSERT_EQ(0, check_seqs(w, self->seqs, nr));
+	ASSERT_EQ(0, check_seqs(w, self->seqs, NR_COLD));
+}
+
+/* They are on their way to a slow disk while others wait to be fetched: there is hope. */
+TEST_F_TIMEOUT(pressure, slow_executor, TIMEOUT_S)
+{
+	struct world *w = &self->w;
+	struct hog h;
+
+	if (!make_group("64M"))
+		SKIP(return, "no memory cgroup");
+	ASSERT_EQ(0, begin_full_world(w, self->seqs));
+	w->is_slow = true;
+	EXPECT_EQ(0, begin_hog(&h, true, 48 * MIB, NULL));
+	EXPECT_FALSE(w->is_slow);
+	EXPECT_EQ(0, end_hog(&h));
+	EXPECT_EQ(0, nr_oom_kills());
+	ASSERT_EQ(0, check_seqs(w, self->seqs, NR_COLD));
 }
 
 /* -------------------------------------------------------- without an executor */
 
 #define NR_CACHED	(24 * UNIT / SLOT / SEQ_PAGES)	/* prefixes */
+#define NR_PLANNED	64U				/* moves to the disk */
 
 /* What is planned, carried out here and now, without contents. */
 static int run_moves(int pool)
@@ -625,7 +664,7 @@ static int begin_idle_pool(int dev, uint64_t *seq)
 	for (uint32_t i = 0; !ret && i < NR_CACHED; i++)
 		ret = add_cached(pool, i);
 	if (!ret)
-		ret = plan_moves(pool, 64);
+		ret = plan_moves(pool, NR_PLANNED);
 	return ret ? ret : pool;
 }
 
@@ -678,6 +717,29 @@ TEST_F_TIMEOUT(pressure, moves_that_nobody_fetches, TIMEOUT_S)
 	while ((state = advise(pool, seq, PAGEDKV_IO_WILLNEED)) == 1 || state == -EAGAIN)
 		ASSERT_EQ(0, run_moves(pool));
 	EXPECT_EQ(0, state);
+	close(pool);
+	EXPECT_EQ(0, destroy_pool(dev, "pressure"));
+	close(dev);
+}
+
+/* The clock alone doesn't tell that nobody fetches: the machine itself may have stood still. */
+TEST_F_TIMEOUT(pressure, moves_that_were_not_waited_for, TIMEOUT_S)
+{
+	int dev = open_device(), pool;
+	uint64_t seq, cancels;
+	struct hog h;
+
+	if (!make_group("64M"))
+		SKIP(return, "no memory cgroup");
+	pool = begin_idle_pool(dev, &seq);
+	ASSERT_GE(pool, 0);
+	cancels = stat_of("\ncancels ");
+	usleep(500000);
+	EXPECT_EQ(0, begin_hog(&h, true, 20 * MIB, NULL));
+	/* More moves were planned than the first ones, and taken back after a while. */
+	EXPECT_LT(NR_PLANNED, stat_of("\ncancels ") - cancels);
+	EXPECT_EQ(0, end_hog(&h));
+	EXPECT_EQ(0, nr_oom_kills());
 	close(pool);
 	EXPECT_EQ(0, destroy_pool(dev, "pressure"));
 	close(dev);

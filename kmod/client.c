@@ -26,6 +26,7 @@ static bool anybody_traces(void)
 void pkv_enter(struct pkv_kpool *pool)
 {
 	mutex_lock(&pool->lock);
+	WRITE_ONCE(pool->holder, current);
 	if (!pool->core.nr_queued)
 		pool->nr_vain = 0;
 	pool->is_traced = anybody_traces();
@@ -70,6 +71,7 @@ void pkv_leave_unchanged(struct pkv_kpool *pool)
 {
 	if (pool->is_traced)
 		trace_pagedkv_hold(pool->id, ktime_get_ns() - pool->entered_ns);
+	WRITE_ONCE(pool->holder, NULL);
 	mutex_unlock(&pool->lock);
 }
 

@@ -10,7 +10,7 @@
  *
  * Lock order: client->step_lock, pool->lock. The registry's lock is taken
  * with neither held. Memory is allocated under each of them, so the shrinker
- * takes none but pool->lock, and that one only if it is free.
+ * takes none but pool->lock, and that one only if it gets free within a moment.
  */
 #ifndef PKV_KMOD_H
 #define PKV_KMOD_H
@@ -100,6 +100,7 @@ struct pkv_kpool {
 	bool is_held;		/* the name refers to the pool */
 	u32 nr_users;		/* clients, and calls that are about to make one */
 
+	struct task_struct *holder;	/* of the lock, but for scans */
 	struct mutex lock;	/* of all that follows */
 	struct pkv_pool core;
 	struct pkv_counters seen;	/* when the lock was taken, while traced */

@@ -21,9 +21,10 @@
  * node that lies: a memcg's reclaim asks for all nodes.
  *
  * A scan may run in any task that allocates, inside this module too, with any
- * of its locks held: it takes a pool's lock only if it is free, refers to no
- * pool (whose last reference it could not give up here) but uses the pool's
- * entry, for whose users the pool's end waits, and allocates nothing.
+ * of its locks held: it takes a pool's lock only if that is free or gets free
+ * within a moment, refers to no pool (whose last reference it could not give up
+ * here) but uses the pool's entry, for whose users the pool's end waits, and
+ * allocates nothing.
  */
 #include <linux/completion.h>
 #include <linux/memcontrol.h>
@@ -45,7 +46,7 @@
 /* How long a host tier is let alone after nothing was found in all of it. */
 #define BARREN_JIFFIES	(HZ / 10)
 
-/* How long a scan waits for pages to leave. */
+/* How long a scan waits for pages to leave, or for a pool's lock. */
 #define LEAVE_JIFFIES	(HZ / 50)
 
 /*
@@ -303,6 +304,7 @@ struct scan {
 	int nid;
 	bool has_more;		/* the sweep of a tier isn't at its end */
 	bool is_leaving;	/* slots of the pool are about to be free */
+	bool has_waited;	/* for a pool's lock: no more for others */
 	u32 nr_free;		/* that the pool has by now */
 };
 
@@ -350,6 +352,34 @@ void pkv_executor_came(struct pkv_kpool *pool)
 	WRITE_ONCE(pool->is_deserted, false);
 }
 
+/* Who waits may hold what others need: so for no longer than a moment. */
+static bool may_wait(void)
+{
+	return !(current->flags & (PF_KSWAPD | PF_WQ_WORKER)) && !signal_pending(current);
+}
+
+/*
+ * Take the lock, if it can be had soon. A reclaim that gives up at once goes
+ * through all its tries while a holder does one thing, and ends in a kill.
+ */
+static bool lock_soon(struct pkv_kpool *pool, struct scan *scan)
+{
+	unsigned long until = jiffies + LEAVE_JIFFIES;
+	DEFINE_WAIT_FUNC(wait, woken_wake_function);
+	bool locked = mutex_trylock(&pool->lock);
+
+	if (locked || scan->has_waited || READ_ONCE(pool->holder) == current)
+		return locked;
+	scan->has_waited = true;
+	add_wait_queue(&pool->changed, &wait);
+	while (!locked && may_wait() && time_before(jiffies, until)) {
+		wait_woken(&wait, TASK_INTERRUPTIBLE, 1);
+		locked = mutex_trylock(&pool->lock);
+	}
+	remove_wait_queue(&pool->changed, &wait);
+	return locked;
+}
+
 static void scan_pool(struct pkv_kpool *pool, struct scan *scan)
 {
 	unsigned long before = scan->nr_freed;
@@ -358,7 +388,7 @@ static void scan_pool(struct pkv_kpool *pool, struct scan *scan)
 
 	scan->is_leaving = false;
 	scan->nr_free = 0;
-	if (!mutex_trylock(&pool->lock))
+	if (!lock_soon(pool, scan))
 		return;
 	pool->shrink.scans++;
 	look_for_executor(pool);
@@ -378,16 +408,14 @@ static u32 nr_free_slots(const struct pkv_kpool *pool)
 	return nr;
 }
 
-/* Give an executor a moment. Who waits may hold what it needs: so for no longer. */
+/* Give an executor a moment. */
 static void wait_for_slots(struct pkv_kpool *pool, u32 nr_free)
 {
 	DEFINE_WAIT_FUNC(wait, woken_wake_function);
 	long left = LEAVE_JIFFIES;
 
-	if (current->flags & (PF_KSWAPD | PF_WQ_WORKER))
-		return;
 	add_wait_queue(&pool->changed, &wait);
-	while (left && nr_free_slots(pool) <= nr_free && !signal_pending(current))
+	while (left && nr_free_slots(pool) <= nr_free && may_wait())
 		left = wait_woken(&wait, TASK_INTERRUPTIBLE, left);
 	remove_wait_queue(&pool->changed, &wait);
 }

@@ -155,6 +155,7 @@ struct world {
 	int event;
 	_Atomic bool stopping;
 	_Atomic bool is_slow;	/* for the next moves */
+	_Atomic bool is_over;	/* what goes on beside it */
 	_Atomic uint32_t nr_failed;
 };
 
@@ -568,6 +569,39 @@ TEST_F_TIMEOUT(pressure, cold_pages_leave, TIMEOUT_S)
 	EXPECT_EQ(0, end_hog(&h));
 	EXPECT_EQ(0, nr_oom_kills());
 	ASSERT_EQ(0, check_seqs(w, self->seqs, NR_COLD));
+}
+
+static void *keep_busy(void *arg)
+{
+	struct world *w = arg;
+
+	while (!w->is_over) {
+		w->nr_failed += check_pool(w->pool) != 0;
+		usleep(2000);
+	}
+	return NULL;
+}
+
+/* Calls that take long have the pool's lock most of the time: reclaim gets it in between. */
+TEST_F_TIMEOUT(pressure, busy_pool, TIMEOUT_S)
+{
+	struct world *w = &self->w;
+	pthread_t thread;
+	struct hog h;
+
+	if (!make_group("160M"))
+		SKIP(return, "no memory cgroup");
+	ASSERT_EQ(0, begin_world(w, true, 24 * UNIT / SLOT, 2048 * UNIT / SLOT));
+	for (uint32_t i = 0; i < 6; i++)
+		ASSERT_EQ(0, add_seq(w, &self->seqs[i]));
+	ASSERT_TRUE(settled(w->pool));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, keep_busy, w));
+	EXPECT_EQ(0, begin_hog(&h, true, 72 * MIB, NULL));
+	w->is_over = true;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, end_hog(&h));
+	EXPECT_EQ(0, nr_oom_kills());
+	ASSERT_EQ(0, check_seqs(w, self->seqs, 6));
 }
 
 /* They are on their way to a slow disk while others wait to be fetched: there is hope. */

@@ -9,9 +9,6 @@
  * has a ring of half tiles (K or V of 16 tokens) in shared memory that it fills by asynchronous
  * copies and empties by matrix instructions, on and on over the ends of rows, and waits for nobody.
  *
- * Scores are S = K Q^T (tokens by rows of q), the output is O^T = V^T P^T (dims by rows of q), so
- * that few rows of q fill the narrow side of a matrix instruction, m16n8k16.
- *
  * A row that lies in one warp's range is written out. The others' sums are added up first in the
  * block, then, where a row spans blocks, through records in memory by the last block to come.
  */
@@ -21,6 +18,7 @@
 #include "barrier.cuh"
 #include "decode_math.cuh"
 #include "decode_plan.cuh"
+#include "decode_tile.cuh"
 #include "launch.cuh"
 
 namespace pagedkv {
@@ -36,38 +34,15 @@ struct StreamRow {
 };
 
 template <class T, int kDim, int kBlocks>
-struct StreamMemory {
-  static constexpr uint32_t kRows = kBlocks * 8;
-  static constexpr uint32_t kRowBytes = kDim * kElementBytes<T>;
-  static constexpr uint32_t kHalf = kTile * kRowBytes;
-  static constexpr uint32_t kPitch = kDim + 4;  // floats: columns of a fragment in other banks
-  static constexpr uint32_t kPart = kRows * kPitch + 2 * kRows;  // sums, maxima, weights
+struct StreamMemory : TileShape<T, kDim, kBlocks> {
+  using TileShape<T, kDim, kBlocks>::kHalf;
+  using TileShape<T, kDim, kBlocks>::kPart;
   static constexpr uint32_t kHalves = (kBlocks == 1 ? 24576 : 16384) / kHalf;
   alignas(128) uint8_t ring[kStreamWarps][kHalves][kHalf];
   float parts[kStreamWarps][kPart];
   StreamRow rows[kStreamWarps * 2];  // of the first and the last part of each warp
   uint32_t last[2];
 };
-
-__device__ __forceinline__ void CopyOrZero16(uint32_t to, const char* from, uint32_t bytes) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(bytes)
-               : "memory");
-}
-
-// Where 16-byte unit `unit` of row `row` of a half tile lies, so that the same unit of eight
-// neighbouring rows is in eight different places of the banks.
-template <uint32_t kRowBytes>
-__device__ __forceinline__ uint32_t StreamSwizzled(uint32_t row, uint32_t unit) {
-  return row * kRowBytes + (unit ^ (row % 8)) * 16;
-}
-
-// Rows and columns of 8 x 8 halves exchanged.
-__device__ __forceinline__ uint32_t Transposed(uint32_t x) {
-  uint32_t y;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
-  return y;
-}
 
 // What a warp knows of 32 sequences, one a lane.
 struct StreamBatch {
@@ -124,29 +99,16 @@ __device__ __forceinline__ StreamPlace StreamFind(const StreamBatch& b, uint32_t
   return p;
 }
 
-// What sums are multiplied by in the end.
-__device__ __forceinline__ float StreamInverse(const DecodeArgs& a, uint32_t head, float weight) {
-  const float v_scale = a.v_scale != nullptr ? __ldg(a.v_scale + head) : 1;
-  return weight > 0 ? __frcp_rn(weight) * v_scale : 0;
-}
-
-template <class T>
-__device__ __forceinline__ uint32_t StreamPack(const DecodeArgs& a, float low, float high) {
-  if constexpr (kElementBytes<T> == 2) return PackHalves<T>(low, high);
-  return a.q_is_bf16 ? PackHalves<Bf16>(low, high) : PackHalves<F16>(low, high);
-}
-
 template <class T, int kDim, int kBlocks>
 class StreamWarp {
  public:
   using Memory = StreamMemory<T, kDim, kBlocks>;
-  static constexpr int kSteps = kDim / 16;
+  using Math = TileMath<T, kDim, kBlocks>;
   static constexpr uint32_t kHalves = Memory::kHalves, kHalf = Memory::kHalf;
-  static constexpr uint32_t kUnits = Memory::kRowBytes / 16;  // 16-byte units of a row
-  static constexpr uint32_t kLoads = kTile * kUnits / 32;
 
   __device__ StreamWarp(const DecodeArgs& a, Memory* m, const Stretches& blocks)
-      : a_(a), m_(m), blocks_(blocks), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32) {
+      : a_(a), m_(m), blocks_(blocks), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32),
+        math_(a, lane_) {
     ring_ = SharedAddress(m->ring[warp_]);
     m->rows[warp_ * 2].row = m->rows[warp_ * 2 + 1].row = kNoRow;
   }
@@ -170,7 +132,7 @@ class StreamWarp {
 #pragma unroll 1
     while (true) {
       const bool is_begun = at != now.begin;
-      BeginRow(now);
+      math_.Begin(now.first_query, now.head);
       const uint32_t stop = min(end, now.begin + now.tiles);
 #pragma unroll 1
       for (; at < stop; at++) Tile(&put, &get, at - now.begin, now.context);
@@ -213,29 +175,8 @@ class StreamWarp {
     if (load_at_ < end_) {
       const uint32_t tile = load_at_ - load_.begin;
       const uint32_t slot = __shfl_sync(0xffffffff, slots_, tile - slots_from_);
-      const uint32_t token = tile * kTile;
-      const uint32_t in_page = token - a_.by_page(token) * a_.by_page.divisor;
-      const char* from = (values_ ? a_.v : a_.k) + slot * a_.page_stride +
-                         load_.head * a_.head_stride + in_page * a_.token_stride +
-                         (lane_ / kUnits) * a_.token_stride + lane_ % kUnits * 16;
-      const uint32_t to = ring_ + *put * kHalf;
-      const uint64_t step = 32 / kUnits * a_.token_stride;
-      if (token + kTile <= load_.context) {
-#pragma unroll
-        for (uint32_t i = 0; i < kLoads; i++) {
-          const uint32_t row = i * (32 / kUnits) + lane_ / kUnits;
-          CopyOrZero16(to + StreamSwizzled<Memory::kRowBytes>(row, lane_ % kUnits),
-                       from + i * step, 16);
-        }
-      } else {
-#pragma unroll
-        for (uint32_t i = 0; i < kLoads; i++) {
-          const uint32_t row = i * (32 / kUnits) + lane_ / kUnits;
-          const bool is = token + row < load_.context;
-          CopyOrZero16(to + StreamSwizzled<Memory::kRowBytes>(row, lane_ % kUnits),
-                       is ? from + i * step : a_.k, is ? 16 : 0);
-        }
-      }
+      CopyHalf<Memory::kRowBytes>(a_, ring_ + *put * kHalf, values_ ? a_.v : a_.k, slot,
+                                  load_.head, tile, load_.context, lane_);
       if (values_) NextLoad();
       values_ = !values_;
     }
@@ -245,219 +186,33 @@ class StreamWarp {
 
   // --- arithmetic ---
 
-  __device__ __forceinline__ void BeginRow(const StreamPlace& p) {
-    const char* q =
-        a_.q + p.first_query * a_.q_row_bytes + uint64_t{p.head} * a_.group * (kDim * 2);
-    const uint32_t g = lane_ / 4, t = lane_ % 4;
-    factor_ = a_.scale * kLog2E;
-    if (a_.k_scale != nullptr) factor_ *= __ldg(a_.k_scale + p.head);
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-      const bool is = n * 8 + g < a_.group;
-#pragma unroll
-      for (int k = 0; k < kSteps; k++) {
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-          // bytes of K come in pairs of pairs: see LoadK()
-          const uint32_t at = kElementBytes<T> == 2 ? j * 16 + t * 4 : t * 8 + j * 4;
-          uint32_t pair = 0;
-          if (is) {
-            pair = __ldg(reinterpret_cast<const uint32_t*>(q + (n * 8 + g) * (kDim * 2) + k * 32 +
-                                                           at));
-          }
-          if (kElementBytes<T> == 1 && a_.q_is_bf16) pair = Bf16ToF16(pair);
-          q_[n][k][j] = pair;
-        }
-      }
-      max_[n][0] = max_[n][1] = -INFINITY;
-      weight_[n][0] = weight_[n][1] = 0;
-#pragma unroll
-      for (int d = 0; d < kSteps; d++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) acc_[n][d][i] = 0;
-      }
-    }
-  }
-
-  // K as operands, tokens by dims. Of bytes a lane gets dims 4 t to 4 t + 3 of its tokens, which
-  // are columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of the operand; q's rows are in that order too.
-  __device__ __forceinline__ void LoadK(uint32_t (&a)[kSteps][4], uint32_t k) const {
-    if constexpr (kElementBytes<T> == 2) {
-#pragma unroll
-      for (int i = 0; i < kSteps; i++) {
-        LoadMatrix4(a[i], k + StreamSwizzled<Memory::kRowBytes>(lane_ % 16, i * 2 + lane_ / 16));
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < kSteps; i += 2) {
-        uint32_t r[4];
-        LoadMatrix4(r, k + StreamSwizzled<Memory::kRowBytes>(lane_ % 16, i + lane_ / 16));
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-          a[i + h][0] = Widen(r[h * 2]);
-          a[i + h][1] = Widen(r[h * 2 + 1]);
-          a[i + h][2] = Widen(r[h * 2] >> 16);
-          a[i + h][3] = Widen(r[h * 2 + 1] >> 16);
-        }
-      }
-    }
-  }
-
-  // V^T as operands, dims by tokens. Of bytes row g is dim 2 g, and row g + 8 dim 2 g + 1.
-  __device__ __forceinline__ void LoadV(uint32_t (&a)[kSteps][4], uint32_t v) const {
-    if constexpr (kElementBytes<T> == 2) {
-#pragma unroll
-      for (int d = 0; d < kSteps; d++) {
-        LoadMatrix4Trans(a[d], v + StreamSwizzled<Memory::kRowBytes>(lane_ % 8 + lane_ / 16 * 8,
-                                                                     d * 2 + lane_ / 8 % 2));
-      }
-    } else {
-#pragma unroll
-      for (int d = 0; d < kSteps; d += 2) {
-        uint32_t r[4];
-        LoadMatrix4Trans(r, v + StreamSwizzled<Memory::kRowBytes>(lane_ % 16, d + lane_ / 16));
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-#pragma unroll
-          for (int i = 0; i < 2; i++) {
-            const uint32_t pairs = __byte_perm(r[h * 2 + i], 0, 0x3120);
-            a[d + h][i * 2] = Widen(pairs);
-            a[d + h][i * 2 + 1] = Widen(pairs >> 16);
-          }
-        }
-      }
-    }
-  }
-
   __device__ __forceinline__ void Tile(uint32_t* put, uint32_t* get, uint32_t tile,
                                        uint32_t context) {
-    float s[kBlocks][4];
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
     asm volatile("cp.async.wait_group %0;" ::"n"(kHalves - 1) : "memory");
     __syncwarp();
-    const uint32_t k = ring_ + *get * kHalf;
-    uint32_t a[kSteps][4];
-    LoadK(a, k);
+    uint32_t operands[Math::kSteps][4], p[kBlocks][2];
+    math_.LoadK(operands, ring_ + *get * kHalf);
     __syncwarp();
     LoadHalf(put);
     if (++*get == kHalves) *get = 0;
-#pragma unroll
-    for (int i = 0; i < kSteps; i++) {
-#pragma unroll
-      for (int n = 0; n < kBlocks; n++) Multiply<T>(s[n], a[i], q_[n][i][0], q_[n][i][1]);
-    }
-    uint32_t p[kBlocks][2];
-    Weigh(s, p, tile, context);
+    math_.Score(operands, p, tile, context);
     asm volatile("cp.async.wait_group %0;" ::"n"(kHalves - 1) : "memory");
     __syncwarp();
-    const uint32_t v = ring_ + *get * kHalf;
-    LoadV(a, v);
+    math_.LoadV(operands, ring_ + *get * kHalf);
     __syncwarp();
     LoadHalf(put);
     if (++*get == kHalves) *get = 0;
-#pragma unroll
-    for (int d = 0; d < kSteps; d++) {
-#pragma unroll
-      for (int n = 0; n < kBlocks; n++) Multiply<T>(acc_[n][d], a[d], p[n][0], p[n][1]);
-    }
-  }
-
-  // Scores to weights, as operands of the second product. The maximum is raised only when a score
-  // passes it, which after some tiles is rare.
-  __device__ __forceinline__ void Weigh(float (&s)[kBlocks][4], uint32_t (&p)[kBlocks][2],
-                                        uint32_t tile, uint32_t context) {
-    const uint32_t token = tile * kTile + lane_ / 4;
-    const bool ragged = (tile + 1) * kTile > context;
-    bool higher = false;
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        s[n][i] *= factor_;
-        if (ragged && token + i / 2 * 8 >= context) s[n][i] = -INFINITY;
-      }
-      higher |= fmaxf(s[n][0], s[n][2]) > max_[n][0] || fmaxf(s[n][1], s[n][3]) > max_[n][1];
-    }
-    if (__any_sync(0xffffffff, higher)) Raise(s);
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const float m = max_[n][i % 2];
-        s[n][i] = Exp2(s[n][i] - (m == -INFINITY ? 0 : m));
-      }
-      weight_[n][0] += s[n][0] + s[n][2];
-      weight_[n][1] += s[n][1] + s[n][3];
-      p[n][0] = Transposed(PackHalves<T>(s[n][0], s[n][1]));
-      p[n][1] = Transposed(PackHalves<T>(s[n][2], s[n][3]));
-    }
-  }
-
-  __device__ __forceinline__ void Raise(const float (&s)[kBlocks][4]) {
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        float max = fmaxf(s[n][j], s[n][j + 2]);
-#pragma unroll
-        for (int d = 4; d < 32; d *= 2) max = fmaxf(max, __shfl_xor_sync(0xffffffff, max, d));
-        max = fmaxf(max, max_[n][j]);
-        const float f = max == -INFINITY ? 1 : Exp2(max_[n][j] - max);
-        max_[n][j] = max;
-        weight_[n][j] *= f;
-#pragma unroll
-        for (int d = 0; d < kSteps; d++) {
-          acc_[n][d][j] *= f;
-          acc_[n][d][j + 2] *= f;
-        }
-      }
-    }
+    math_.Add(operands, p);
   }
 
   // --- ends of rows ---
 
   __device__ __forceinline__ void EndRow(const StreamPlace& p, bool is_begun, bool goes_on) {
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-#pragma unroll
-        for (int d = 4; d < 32; d *= 2) {
-          weight_[n][j] += __shfl_xor_sync(0xffffffff, weight_[n][j], d);
-        }
-      }
-    }
+    math_.End();
     if (!is_begun && !goes_on)
-      Write(p);
+      math_.Write(p.first_query, p.head);
     else
       Keep(p, !is_begun);
-  }
-
-  __device__ __forceinline__ void Write(const StreamPlace& p) const {
-    const uint32_t g = lane_ / 4, t = lane_ % 4;
-    const uint64_t row = uint64_t{p.first_query} * a_.group * a_.nr_kv_heads + p.head * a_.group;
-    uint16_t* out = reinterpret_cast<uint16_t*>(a_.out);
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const uint32_t column = n * 8 + t * 2 + j;
-        if (column >= a_.group) continue;
-        const float inverse = StreamInverse(a_, p.head, weight_[n][j]);
-#pragma unroll
-        for (int d = 0; d < kSteps; d++) {
-#pragma unroll
-          for (int i = 0; i < 2; i++) {
-            out[(row + column) * kDim + d * 16 + DimOf<T>(g, i)] =
-                static_cast<uint16_t>(StreamPack<T>(a_, acc_[n][d][j + i * 2] * inverse, 0));
-          }
-        }
-        if (a_.lse != nullptr && g == 0) {
-          a_.lse[row + column] = LogSumExp(max_[n][j], weight_[n][j]);
-        }
-      }
-    }
   }
 
   // For the block: at the end in place of the ring, before it apart.
@@ -468,23 +223,7 @@ class StreamWarp {
       __syncwarp();
       part = reinterpret_cast<float*>(m_->ring[warp_]);
     }
-    const uint32_t g = lane_ / 4, t = lane_ % 4;
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const uint32_t column = n * 8 + t * 2 + j;
-#pragma unroll
-        for (int d = 0; d < kSteps; d++) {
-          part[column * Memory::kPitch + d * 16 + DimOf<T>(g, 0)] = acc_[n][d][j];
-          part[column * Memory::kPitch + d * 16 + DimOf<T>(g, 1)] = acc_[n][d][j + 2];
-        }
-        if (g == 0) {
-          part[Memory::kRows * Memory::kPitch + column] = max_[n][j];
-          part[Memory::kRows * (Memory::kPitch + 1) + column] = weight_[n][j];
-        }
-      }
-    }
+    math_.Put(part);
     if (lane_ == 0) {
       m_->rows[warp_ * 2 + last] = StreamRow{p.seq * a_.nr_kv_heads + p.head, blocks_.Of(p.begin),
                                              blocks_.Of(p.begin + p.tiles - 1)};
@@ -502,10 +241,7 @@ class StreamWarp {
   uint32_t load_at_, slots_, slots_from_;
   const uint32_t* table_;
   bool values_ = false;
-  uint32_t q_[kBlocks][kSteps][2];
-  float max_[kBlocks][2], weight_[kBlocks][2];
-  float acc_[kBlocks][kSteps][4];
-  float factor_;
+  Math math_;
 };
 
 // What the warps of a block left of rows that they share with others.

@@ -122,7 +122,9 @@ DecodeArgs ArgsOf(const pkv_cuda_attention& a) {
   d.nr_tokens = a.nr_tokens;
   d.nr_kv_heads = l.nr_kv_heads;
   d.group = a.nr_q_heads / l.nr_kv_heads;
+  d.head_dim = l.head_dim;
   d.window = a.window;
+  d.nr_slots = a.nr_slots;
   d.q_is_bf16 = a.q_dtype == PKV_BF16;
   d.whole_tiles = l.page_tokens % kTile == 0;
   d.by_page = FastDiv(l.page_tokens);

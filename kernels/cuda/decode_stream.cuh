@@ -3,11 +3,10 @@
  * Decode attention at the speed of the memory, for the common call: one query token a sequence,
  * pages of whole tiles of 16 tokens, no window, cap or slopes. One launch.
  *
- * A row is a sequence and a kv head. All tiles of all rows form a line (kv head, sequence, tile: so
- * the rows of a short sequence, which cost more than their tiles, are spread over it). It is cut
- * into as many equal ranges as there are warps. Each warp is alone with its range: it
- * has a ring of half tiles (K or V of 16 tokens) in shared memory that it fills by asynchronous
- * copies and empties by matrix instructions, on and on over the ends of rows, and waits for nobody.
+ * The line of all rows' tiles (decode_line.cuh) is cut into as many equal ranges as there are warps.
+ * Each warp is alone with its range: it has a ring of half tiles (K or V of 16 tokens) in shared
+ * memory that it fills by asynchronous copies and empties by matrix instructions, on and on over the
+ * ends of rows, and waits for nobody.
  *
  * A row that lies in one warp's range is written out. The others' sums are added up first in the
  * block, then, where a row spans blocks, through records in memory by the last block to come.
@@ -16,6 +15,7 @@
 #define PAGEDKV_CUDA_DECODE_STREAM_CUH
 
 #include "barrier.cuh"
+#include "decode_line.cuh"
 #include "decode_math.cuh"
 #include "decode_plan.cuh"
 #include "decode_tile.cuh"
@@ -43,61 +43,6 @@ struct StreamMemory : TileShape<T, kDim, kBlocks> {
   StreamRow rows[kStreamWarps * 2];  // of the first and the last part of each warp
   uint32_t last[2];
 };
-
-// What a warp knows of 32 sequences, one a lane.
-struct StreamBatch {
-  uint32_t batch, tiles, context, first_query;
-
-  __device__ __forceinline__ void Load(const DecodeArgs& a, uint32_t first, uint32_t lane) {
-    batch = first;
-    tiles = context = first_query = 0;
-    const uint32_t s = first + lane;
-    if (s >= a.nr_seqs) return;
-    context = __ldg(a.context_tokens + s);
-    first_query = __ldg(a.query_start + s);
-    const bool any = __ldg(a.query_start + s + 1) != first_query;
-    tiles = any ? max(1u, (context + kTile - 1) / kTile) : 0;
-  }
-};
-
-// A row, and where it begins on the line. All lanes of a warp hold the same.
-struct StreamPlace {
-  uint32_t seq, head, begin, tiles, context, first_query;
-
-  __device__ __forceinline__ void Take(const StreamBatch& b, uint32_t who) {
-    seq = b.batch + who;
-    tiles = __shfl_sync(0xffffffff, b.tiles, who);
-    context = __shfl_sync(0xffffffff, b.context, who);
-    first_query = __shfl_sync(0xffffffff, b.first_query, who);
-  }
-
-  // The next row that has tiles: there must be one.
-  __device__ __forceinline__ void Next(const DecodeArgs& a, StreamBatch* b, uint32_t lane) {
-    begin += tiles;
-    do {
-      if (++seq >= a.nr_seqs) {
-        seq = 0;
-        head++;
-      }
-      if (seq / 32 * 32 != b->batch) b->Load(a, seq / 32 * 32, lane);
-      Take(*b, seq % 32);
-    } while (tiles == 0);
-  }
-};
-
-// The row of the tile `at` of a head, which is in the batch whose sequences before it have `before`
-// tiles.
-__device__ __forceinline__ StreamPlace StreamFind(const StreamBatch& b, uint32_t before,
-                                                  uint32_t at, uint32_t lane) {
-  const uint32_t end = before + WarpScan(b.tiles, lane);
-  const uint32_t past = __ballot_sync(0xffffffff, end > at);
-  const int who = past == 0 ? 31 : __ffs(past) - 1;
-  StreamPlace p;
-  p.Take(b, who);
-  p.begin = __shfl_sync(0xffffffff, end, who) - p.tiles;
-  p.head = 0;
-  return p;
-}
 
 template <class T, int kDim, int kBlocks>
 class StreamWarp {
@@ -463,63 +408,36 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   using Memory = StreamMemory<T, kDim, kBlocks>;
   extern __shared__ __align__(128) uint8_t shared[];
   Memory* m = reinterpret_cast<Memory*>(shared);
-  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-  const bool few = a.nr_seqs <= 32;
-  const uint32_t nr_batches = (a.nr_seqs + 31) / 32;
-  StreamBatch batch;
-  uint32_t per_head;
-  // of each 32 sequences the tiles of a head, in the ring's place
+  const uint32_t warp = threadIdx.x / 32;
   uint32_t* sums = reinterpret_cast<uint32_t*>(m->ring);
-  if (few) {
-    batch.Load(a, 0, lane);
-    per_head = WarpSum(batch.tiles);
-  } else {
-    for (uint32_t i = warp; i < nr_batches; i += kStreamWarps) {
-      batch.Load(a, i * 32, lane);
-      const uint32_t sum = WarpSum(batch.tiles);
-      if (lane == 0) sums[i] = sum;
+  StreamLine line;
+  StreamBatch batch;
+  StreamPlace place;
+  uint32_t from, end, blocks;
+#pragma unroll 1
+  for (bool early = kForeseenTiles != 0;; early = false) {
+    if (!early) {
+      asm volatile("griddepcontrol.wait;" ::: "memory");
+      asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
     }
-    __syncthreads();
-    per_head = 0;
-    for (uint32_t i = lane; i < nr_batches; i += 32) per_head += sums[i];
-    per_head = WarpSum(per_head);
-  }
-  const uint32_t total = per_head * a.nr_kv_heads;
-  if (total == 0) return;
-  // at least a tile for each warp
-  const uint32_t blocks = min(gridDim.x, (total + kStreamWarps - 1) / kStreamWarps);
-  if (blockIdx.x >= blocks) return;
-  const Stretches stretches(total, blocks);
-  const uint32_t begin = stretches.Begin(blockIdx.x);
-  const Stretches own(stretches.Begin(blockIdx.x + 1) - begin, kStreamWarps);
-  const uint32_t from = begin + own.Begin(warp), end = begin + own.Begin(warp + 1);
-  const uint32_t head = min(from / per_head, a.nr_kv_heads - 1), at = from - head * per_head;
-  uint32_t before = 0;
-  if (!few) {
-    uint32_t found_batch = 0;
-    for (uint32_t i = 0; i < nr_batches; i += 32) {
-      const uint32_t sum = i + lane < nr_batches ? sums[i + lane] : 0;
-      const uint32_t past = before + WarpScan(sum, lane);
-      const uint32_t found = __ballot_sync(0xffffffff, past > at);
-      if (found != 0) {
-        const int who = __ffs(found) - 1;
-        found_batch = i + who;
-        before = __shfl_sync(0xffffffff, past - sum, who);
-        break;
-      }
-      before = __shfl_sync(0xffffffff, past, 31);
+    line.Measure(a, sums, &batch, early);
+    // at least a tile for each warp
+    blocks = min(gridDim.x, (line.total + kStreamWarps - 1) / kStreamWarps);
+    if (blockIdx.x >= blocks) {
+      if (early) continue;
+      return;
     }
-    batch.Load(a, found_batch * 32, lane);
-    __syncthreads();
+    const Stretches stretches(line.total, blocks);
+    const uint32_t begin = stretches.Begin(blockIdx.x);
+    const Stretches own(stretches.Begin(blockIdx.x + 1) - begin, kStreamWarps);
+    from = begin + own.Begin(warp), end = begin + own.Begin(warp + 1);
+    place = line.Find(a, sums, from, &batch, early);
+    if (!early) break;
+    Foresee<Memory::kRowBytes>(a, place, from, end);
   }
-  {
-    StreamPlace place = StreamFind(batch, before, at, lane);
-    place.head = head;
-    place.begin += head * per_head;
-    StreamWarp<T, kDim, kBlocks>(a, m, stretches).Run(place, batch, from, end);
-  }
+  if (a.nr_seqs > 32) __syncthreads();  // the ring is where the sums are
+  const Stretches stretches(line.total, blocks);
+  StreamWarp<T, kDim, kBlocks>(a, m, stretches).Run(place, batch, from, end);
   StreamSums<T, kDim, kBlocks>(a, m).Run();
 }
 

@@ -125,6 +125,7 @@ DecodeArgs ArgsOf(const pkv_cuda_attention& a) {
   d.head_dim = l.head_dim;
   d.window = a.window;
   d.nr_slots = a.nr_slots;
+  d.longest_tiles = a.max_context_tokens / kTile + 1;
   d.q_is_bf16 = a.q_dtype == PKV_BF16;
   d.whole_tiles = l.page_tokens % kTile == 0;
   d.by_page = FastDiv(l.page_tokens);

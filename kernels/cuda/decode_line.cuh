@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The line that decode attention is cut up on: all tiles of all rows (a row is a sequence and a kv
- * head), ordered by kv head, sequence and tile. So the rows of a short sequence, which cost more than
- * their tiles, are spread over it.
+ * head), ordered by kv head, sequence and tile. So the rows of a short sequence, which cost more
+ * than their tiles, are spread over it.
  *
  * A launch may be planned before the kernel ahead of it in the stream has ended ("early"): what it
  * goes by may change yet, and nothing but hints to the L2 cache may come of it.

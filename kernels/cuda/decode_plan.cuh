@@ -62,6 +62,7 @@ struct DecodeArgs {
   float scale, softcap;
   uint32_t nr_seqs, nr_kv_heads, group, head_dim, window;
   uint32_t nr_slots;
+  uint32_t longest_tiles;  // of a context, at most
   uint32_t first_token;  // what comes before is left out
   // 0, or all query tokens are of one sequence with this context and see all of it
   uint32_t one_context;

@@ -3,10 +3,10 @@
  * Decode attention at the speed of the memory, for the common call: one query token a sequence,
  * pages of whole tiles of 16 tokens, no window, cap or slopes. One launch.
  *
- * The line of all rows' tiles (decode_line.cuh) is cut into as many equal ranges as there are warps.
- * Each warp is alone with its range: it has a ring of half tiles (K or V of 16 tokens) in shared
- * memory that it fills by asynchronous copies and empties by matrix instructions, on and on over the
- * ends of rows, and waits for nobody.
+ * The line of all rows' tiles (decode_line.cuh) is cut into as many equal ranges as there are
+ * warps. Each warp is alone with its range: it has a ring of half tiles (K or V of 16 tokens) in
+ * shared memory that it fills by asynchronous copies and empties by matrix instructions, on and on
+ * over the ends of rows, and waits for nobody.
  *
  * A row that lies in one warp's range is written out. The others' sums are added up first in the
  * block, then, where a row spans blocks, through records in memory by the last block to come.
@@ -18,6 +18,7 @@
 #include "decode_line.cuh"
 #include "decode_math.cuh"
 #include "decode_plan.cuh"
+#include "decode_record.cuh"
 #include "decode_tile.cuh"
 #include "launch.cuh"
 
@@ -52,7 +53,11 @@ class StreamWarp {
   static constexpr uint32_t kHalves = Memory::kHalves, kHalf = Memory::kHalf;
 
   __device__ StreamWarp(const DecodeArgs& a, Memory* m, const Stretches& blocks)
-      : a_(a), m_(m), blocks_(blocks), lane_(threadIdx.x % 32), warp_(threadIdx.x / 32),
+      : a_(a),
+        m_(m),
+        blocks_(blocks),
+        lane_(threadIdx.x % 32),
+        warp_(threadIdx.x / 32),
         math_(a, lane_) {
     ring_ = SharedAddress(m->ring[warp_]);
     m->rows[warp_ * 2].row = m->rows[warp_ * 2 + 1].row = kNoRow;
@@ -120,8 +125,8 @@ class StreamWarp {
     if (load_at_ < end_) {
       const uint32_t tile = load_at_ - load_.begin;
       const uint32_t slot = __shfl_sync(0xffffffff, slots_, tile - slots_from_);
-      CopyHalf<Memory::kRowBytes>(a_, ring_ + *put * kHalf, values_ ? a_.v : a_.k, slot,
-                                  load_.head, tile, load_.context, lane_);
+      CopyHalf<Memory::kRowBytes>(a_, ring_ + *put * kHalf, values_ ? a_.v : a_.k, slot, load_.head,
+                                  tile, load_.context, lane_);
       if (values_) NextLoad();
       values_ = !values_;
     }
@@ -228,32 +233,9 @@ class StreamSums {
     return i % 2 == 0 ? m_->parts[i / 2] : reinterpret_cast<const float*>(m_->ring[i / 2]);
   }
 
-  // a whole number of float4
-  __device__ __forceinline__ uint32_t RecordFloats() const {
-    return (a_.group * (kDim + 2) + 3) / 4 * 4;
-  }
-
-  __device__ __forceinline__ float* RecordOf(uint32_t block, bool begins) const {
-    return a_.records + (uint64_t{block} * 2 + begins) * RecordFloats();
-  }
-
-  __device__ void WriteOut(uint32_t row, uint32_t column, uint32_t unit, float4 sum, float max,
-                           float weight) const {
-    const uint32_t seq = row / a_.nr_kv_heads, head = row - seq * a_.nr_kv_heads;
-    const uint64_t at = uint64_t{__ldg(a_.query_start + seq)} * a_.group * a_.nr_kv_heads +
-                        head * a_.group + column;
-    const float f = StreamInverse(a_, head, weight);
-    uint2 halves = {StreamPack<T>(a_, sum.x * f, sum.y * f),
-                    StreamPack<T>(a_, sum.z * f, sum.w * f)};
-    reinterpret_cast<uint2*>(a_.out)[at * (kDim / 4) + unit] = halves;
-    if (a_.lse != nullptr && unit == 0) {
-      a_.lse[at] = LogSumExp(max, weight);
-    }
-  }
-
   __device__ void AddUp(uint32_t from, uint32_t members, uint32_t thread, uint32_t threads) {
     const StreamRow r = m_->rows[from];
-    float* record = RecordOf(blockIdx.x, r.first == blockIdx.x);
+    float* record = RecordOf<kDim>(a_, blockIdx.x, r.first == blockIdx.x);
     for (uint32_t i = thread; i < a_.group * (kDim / 4); i += threads) {
       const uint32_t column = i / (kDim / 4), unit = i % (kDim / 4);
       float max = -INFINITY, weight = 0;
@@ -275,13 +257,12 @@ class StreamSums {
         sum.w = fmaf(x.w, f, sum.w);
       }
       if (r.first == r.last) {
-        WriteOut(r.row, column, unit, sum, max, weight);
+        WriteUnit<T, kDim>(a_, r.row, column, unit, sum, max, weight);
         continue;
       }
       __stcg(reinterpret_cast<float4*>(record) + i, sum);
       if (unit == 0) {
-        __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column,
-               float2{max, weight});
+        __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column, float2{max, weight});
       }
     }
   }
@@ -294,14 +275,7 @@ class StreamSums {
       bool last = false;
       const StreamRow r = EdgeRow(threadIdx.x);
       if (r.row != kNoRow) {
-        uint32_t before;
-        // releases what the block wrote before the barrier, acquires what the others did
-        asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
-                     : "=r"(before)
-                     : "l"(a_.counters + r.first)
-                     : "memory");
-        last = before == r.last - r.first;
-        if (last) a_.counters[r.first] = 0;
+        last = RecordsAreWhole(a_, r.first, r.last - r.first + 1);
       }
       m_->last[threadIdx.x] = last;
     }
@@ -346,7 +320,7 @@ class StreamSums {
             s[u] = {-INFINITY, 0};
             v[u] = {0, 0, 0, 0};
             if (b < nr) {
-              const float* record = RecordOf(r.first + b, b == 0);
+              const float* record = RecordOf<kDim>(a_, r.first + b, b == 0);
               s[u] = __ldcg(reinterpret_cast<const float2*>(record + a_.group * kDim) + column);
               v[u] = __ldcg(reinterpret_cast<const float4*>(record) + i);
             }
@@ -369,7 +343,7 @@ class StreamSums {
         }
       }
       if (teams == 1) {
-        if (i < units) WriteOut(r.row, column, i % (kDim / 4), sum, max, weight);
+        if (i < units) WriteUnit<T, kDim>(a_, r.row, column, i % (kDim / 4), sum, max, weight);
         continue;
       }
       __syncthreads();
@@ -392,7 +366,7 @@ class StreamSums {
           sum = {sum.x * f + x.x * h, sum.y * f + x.y * h, sum.z * f + x.z * h,
                  sum.w * f + x.w * h};
         }
-        WriteOut(r.row, column, i % (kDim / 4), sum, max, weight);
+        WriteUnit<T, kDim>(a_, r.row, column, i % (kDim / 4), sum, max, weight);
       }
     }
     __syncthreads();

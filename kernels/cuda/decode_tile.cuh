@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one warp does with tiles of 16 tokens of one row (a sequence and a kv head, one query token):
- * copies of half tiles (K or V) to shared memory, and the running softmax over them in registers.
+ * What one warp does with tiles of 16 tokens of one row (a sequence and a kv head, one query
+ * token): copies of half tiles (K or V) to shared memory, and the running softmax over them in
+ * registers.
  *
  * Scores are S = K Q^T (tokens by rows of q), the output is O^T = V^T P^T (dims by rows of q), so
  * that few rows of q fill the narrow side of a matrix instruction, m16n8k16.
@@ -22,6 +23,8 @@ struct TileShape {
   // a warp's part of a row in shared memory, in floats: sums, maxima, weights
   static constexpr uint32_t kPitch = kDim + 4;  // columns of a fragment in other banks
   static constexpr uint32_t kPart = kRows * kPitch + 2 * kRows;
+  // the same in the order of the registers
+  static constexpr uint32_t kLaid = kRows * (kDim + 2);
 };
 
 __device__ __forceinline__ void CopyOrZero16(uint32_t to, const char* from, uint32_t bytes) {
@@ -53,9 +56,8 @@ __device__ __forceinline__ void CopyHalf(const DecodeArgs& a, uint32_t to, const
   constexpr uint32_t kLoads = kTile * kUnits / 32;
   const uint32_t token = tile * kTile;
   const uint32_t in_page = token - a.by_page(token) * a.by_page.divisor;
-  const char* from = base + slot * a.page_stride + head * a.head_stride +
-                     in_page * a.token_stride + (lane / kUnits) * a.token_stride +
-                     lane % kUnits * 16;
+  const char* from = base + slot * a.page_stride + head * a.head_stride + in_page * a.token_stride +
+                     (lane / kUnits) * a.token_stride + lane % kUnits * 16;
   const uint64_t step = 32 / kUnits * a.token_stride;
   if (token + kTile <= context) {
 #pragma unroll
@@ -97,8 +99,7 @@ class TileMath {
 
   // A row with nothing yet: its q, its scale.
   __device__ __forceinline__ void Begin(uint32_t first_query, uint32_t head) {
-    const char* q =
-        a_.q + first_query * a_.q_row_bytes + uint64_t{head} * a_.group * (kDim * 2);
+    const char* q = a_.q + first_query * a_.q_row_bytes + uint64_t{head} * a_.group * (kDim * 2);
     const uint32_t g = lane_ / 4, t = lane_ % 4;
     factor_ = a_.scale * kLog2E;
     if (a_.k_scale != nullptr) factor_ *= __ldg(a_.k_scale + head);
@@ -113,8 +114,8 @@ class TileMath {
           const uint32_t at = kElementBytes<T> == 2 ? j * 16 + t * 4 : t * 8 + j * 4;
           uint32_t pair = 0;
           if (is) {
-            pair = __ldg(reinterpret_cast<const uint32_t*>(q + (n * 8 + g) * (kDim * 2) + k * 32 +
-                                                           at));
+            pair = __ldg(
+                reinterpret_cast<const uint32_t*>(q + (n * 8 + g) * (kDim * 2) + k * 32 + at));
           }
           if (kElementBytes<T> == 1 && a_.q_is_bf16) pair = Bf16ToF16(pair);
           q_[n][k][j] = pair;
@@ -160,7 +161,7 @@ class TileMath {
 #pragma unroll
       for (int d = 0; d < kSteps; d++) {
         LoadMatrix4Trans(a[d], v + StreamSwizzled<Shape::kRowBytes>(lane_ % 8 + lane_ / 16 * 8,
-                                                                     d * 2 + lane_ / 8 % 2));
+                                                                    d * 2 + lane_ / 8 % 2));
       }
     } else {
 #pragma unroll
@@ -265,7 +266,114 @@ class TileMath {
     }
   }
 
+  // The same for AddUp(), in the order of the registers.
+  __device__ __forceinline__ void Lay(float* part) const {
+    float4* sums = reinterpret_cast<float4*>(part);
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int d = 0; d < kSteps; d++) {
+        sums[(n * kSteps + d) * 32 + lane_] =
+            float4{acc_[n][d][0], acc_[n][d][1], acc_[n][d][2], acc_[n][d][3]};
+      }
+      if (lane_ < 4) {
+        sums[kBlocks * kSteps * 32 + n * 4 + lane_] =
+            float4{max_[n][0], weight_[n][0], max_[n][1], weight_[n][1]};
+      }
+    }
+  }
+
+  // This warp's part becomes the sum of `nr` parts, of which it is the one numbered `own`; the i'th
+  // other one was laid at part_of(i). Their order alone makes the result's bits.
+  template <class PartOf>
+  __device__ __forceinline__ void AddUp(uint32_t nr, uint32_t own, PartOf part_of) {
+    float peak[kBlocks][2], factor[kBlocks][2], weight[kBlocks][2], sum[kBlocks][kSteps][4];
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) peak[n][0] = max_[n][0], peak[n][1] = max_[n][1];
+#pragma unroll 1
+    for (uint32_t i = 0; i < nr; i++) {
+      if (i == own) continue;
+#pragma unroll
+      for (int n = 0; n < kBlocks; n++) {
+        const float4 x = Weights(part_of(i), n, lane_);
+        peak[n][0] = fmaxf(peak[n][0], x.x);
+        peak[n][1] = fmaxf(peak[n][1], x.z);
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+      weight[n][0] = weight[n][1] = 0;
+#pragma unroll
+      for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) sum[n][d][i] = 0;
+      }
+    }
+#pragma unroll 1
+    for (uint32_t i = 0; i < nr; i++) {
+      const float* part = i == own ? nullptr : part_of(i);
+#pragma unroll
+      for (int n = 0; n < kBlocks; n++) {
+        float4 x = {max_[n][0], weight_[n][0], max_[n][1], weight_[n][1]};
+        if (i != own) x = Weights(part, n, lane_);
+        factor[n][0] = x.x == -INFINITY ? 0 : Exp2(x.x - peak[n][0]);
+        factor[n][1] = x.z == -INFINITY ? 0 : Exp2(x.z - peak[n][1]);
+        weight[n][0] = fmaf(x.y, factor[n][0], weight[n][0]);
+        weight[n][1] = fmaf(x.w, factor[n][1], weight[n][1]);
+#pragma unroll
+        for (int d = 0; d < kSteps; d++) {
+          float4 v = {acc_[n][d][0], acc_[n][d][1], acc_[n][d][2], acc_[n][d][3]};
+          if (i != own) {
+            v = reinterpret_cast<const float4*>(part)[(n * kSteps + d) * 32 + lane_];
+          }
+          sum[n][d][0] = fmaf(v.x, factor[n][0], sum[n][d][0]);
+          sum[n][d][1] = fmaf(v.y, factor[n][1], sum[n][d][1]);
+          sum[n][d][2] = fmaf(v.z, factor[n][0], sum[n][d][2]);
+          sum[n][d][3] = fmaf(v.w, factor[n][1], sum[n][d][3]);
+        }
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) max_[n][j] = peak[n][j], weight_[n][j] = weight[n][j];
+#pragma unroll
+      for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) acc_[n][d][i] = sum[n][d][i];
+      }
+    }
+  }
+
+  // A part of a row that other blocks have parts of, as a record.
+  __device__ __forceinline__ void PutRecord(float* record) const {
+    const uint32_t g = lane_ / 4, t = lane_ % 4;
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const uint32_t column = n * 8 + t * 2 + j;
+        if (column >= a_.group) continue;
+#pragma unroll
+        for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+          for (int i = 0; i < 2; i++) {
+            __stcg(record + column * kDim + d * 16 + DimOf<T>(g, i), acc_[n][d][j + i * 2]);
+          }
+        }
+        if (g == 0) {
+          __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column,
+                 float2{max_[n][j], weight_[n][j]});
+        }
+      }
+    }
+  }
+
  private:
+  __device__ __forceinline__ static float4 Weights(const float* part, int n, uint32_t lane) {
+    return reinterpret_cast<const float4*>(part)[kBlocks * kSteps * 32 + n * 4 + lane % 4];
+  }
+
   // Scores to weights, as operands of the second product. The maximum is raised only when a score
   // passes it, which after some tiles is rare.
   __device__ __forceinline__ void Weigh(float (&s)[kBlocks][4], uint32_t (&p)[kBlocks][2],

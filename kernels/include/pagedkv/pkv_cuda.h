@@ -101,6 +101,9 @@ uint64_t pkv_cuda_attention_workspace(const struct pkv_cuda_attention *a);
  * Where the prefill kernel doesn't take a call, the decode kernel does it, which is right for any
  * number of query tokens but slower. PKV_CUDA_INVARIANT is the decode kernel's.
  *
+ * While the work before it in the stream still runs, a launch may already read lengths and tables,
+ * to prefetch what they point to. Nothing else comes of that: what that work writes to them counts.
+ *
  * Return: 0; -EINVAL; -EOPNOTSUPP; -EIO
  */
 int pkv_cuda_attention(const struct pkv_cuda_attention *a);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "decode.h"
+#include "decode_cluster.h"
 #include "decode_launch.cuh"
 #include "decode_stream.h"
 
@@ -57,7 +58,8 @@ Sizes SharedSizes(const pkv_cuda_attention& a, uint32_t grid) {
 
 size_t RecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
   const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
-  const size_t bytes = std::max(sizes.record_bytes, StreamRecordBytes(a, grid));
+  const size_t bytes = std::max(
+      {sizes.record_bytes, StreamRecordBytes(a, grid), ClusterRecordBytes(a, grid)});
   return SharedTokens(a) == 0 ? bytes : std::max(bytes, SharedSizes(a, grid).record_bytes);
 }
 
@@ -166,7 +168,10 @@ cudaError_t Decode(const pkv_cuda_attention& a) {
     d.nr_seqs = a.nr_seqs;
     d.first_token = shared;
   }
-  if (!(a.flags & PKV_CUDA_INVARIANT) && StreamTakes(a, d)) return Stream(a, d, grid);
+  if (!(a.flags & PKV_CUDA_INVARIANT)) {
+    if (ClusterTakes(a, d)) return Cluster(a, d);
+    if (StreamTakes(a, d)) return Stream(a, d, grid);
+  }
   return Launch(a, sizes, grid, d);
 }
 

@@ -10,25 +10,55 @@
 
 namespace pagedkv {
 
-// Launches a kernel that waits for the one before it by itself (griddepcontrol.wait), so that its
-// blocks may be placed early.
-template <class Args>
-cudaError_t LaunchEarly(void (*kernel)(Args), uint32_t grid, uint32_t threads, size_t shared_bytes,
-                        cudaStream_t stream, const Args& args) {
-  cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                           static_cast<int>(shared_bytes));
-  if (error != cudaSuccess) return error;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(grid);
-  config.blockDim = dim3(threads);
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, args);
+// A launch that may be placed before the kernel before it has ended, which it waits for by itself
+// (griddepcontrol.wait): of clusters of `cluster` blocks, if more than 1.
+class EarlyLaunch {
+ public:
+  template <class... Args>
+  EarlyLaunch(void (*kernel)(Args...), uint32_t grid, uint32_t threads, size_t shared_bytes,
+              cudaStream_t stream, uint32_t cluster = 1) {
+    constexpr uint32_t kPortable = 8;
+    error_ = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(shared_bytes));
+    if (error_ == cudaSuccess && cluster > kPortable) {
+      error_ = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    }
+    attributes_[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes_[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes_[1].id = cudaLaunchAttributeClusterDimension;
+    attributes_[1].val.clusterDim.x = cluster;
+    attributes_[1].val.clusterDim.y = attributes_[1].val.clusterDim.z = 1;
+    config_.gridDim = dim3(grid);
+    config_.blockDim = dim3(threads);
+    config_.dynamicSmemBytes = shared_bytes;
+    config_.stream = stream;
+    config_.attrs = attributes_;
+    config_.numAttrs = cluster > 1 ? 2 : 1;
+  }
+  EarlyLaunch(const EarlyLaunch&) = delete;
+  EarlyLaunch& operator=(const EarlyLaunch&) = delete;
+
+  template <class... Args>
+  cudaError_t Launch(void (*kernel)(Args...), const Args&... args) const {
+    return error_ != cudaSuccess ? error_ : cudaLaunchKernelEx(&config_, kernel, args...);
+  }
+
+  // How many clusters the device has room for at a time.
+  template <class... Args>
+  cudaError_t Clusters(void (*kernel)(Args...), int* nr) const {
+    return error_ != cudaSuccess ? error_ : cudaOccupancyMaxActiveClusters(nr, kernel, &config_);
+  }
+
+ private:
+  cudaError_t error_;
+  cudaLaunchAttribute attributes_[2] = {};
+  cudaLaunchConfig_t config_ = {};
+};
+
+template <class... Args>
+cudaError_t LaunchEarly(void (*kernel)(Args...), uint32_t grid, uint32_t threads,
+                        size_t shared_bytes, cudaStream_t stream, const Args&... args) {
+  return EarlyLaunch(kernel, grid, threads, shared_bytes, stream).Launch(kernel, args...);
 }
 
 // The driver's cuTensorMapEncodeTiled(), without linking against the driver. NULL: there is none.

@@ -20,6 +20,8 @@ struct Config {
   uint32_t shared = 0;   // tokens, whole pages: all sequences' contexts begin with the first one's
   bool cascade = false;  // the call is told so
   bool invariant = true;
+  uint32_t slack = 0;  // how much the bound of the contexts is above the longest
+  bool graph = false;  // the call is captured and replayed
 };
 
 // A sequence's contents are a function of `id`, wherever its pages lie.
@@ -151,6 +153,25 @@ bool Repeat(struct pkv_cuda_attention a, const std::vector<uint32_t>& table,
   return same && std::count(counters.begin(), counters.end(), 0) == 1024;
 }
 
+// A call, captured and replayed three times: lengths and tables are the device's to know.
+void Replay(struct pkv_cuda_attention a) {
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  CUDA_MUST(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  a.stream = stream;
+  CUDA_MUST(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  CUDA_MUST(pagedkv::Decode(a));
+  CUDA_MUST(pagedkv::Decode(a));
+  CUDA_MUST(cudaStreamEndCapture(stream, &graph));
+  CUDA_MUST(cudaGraphInstantiate(&exec, graph, 0));
+  for (int i = 0; i < 3; i++) CUDA_MUST(cudaGraphLaunch(exec, stream));
+  CUDA_MUST(cudaStreamSynchronize(stream));
+  CUDA_MUST(cudaGraphExecDestroy(exec));
+  CUDA_MUST(cudaGraphDestroy(graph));
+  CUDA_MUST(cudaStreamDestroy(stream));
+}
+
 Result Run(const Config& c, const std::vector<Sequence>& sequences, uint64_t seed) {
   const uint32_t nr_seqs = static_cast<uint32_t>(sequences.size());
   const uint32_t nr_layers = 2, layer = 1;
@@ -178,6 +199,7 @@ Result Run(const Config& c, const std::vector<Sequence>& sequences, uint64_t see
   std::iota(order.begin(), order.end(), 0);
   random_shuffle(order.data(), slots);
   std::iota(rows.begin(), rows.end(), 0);
+  most += c.slack;
   const uint64_t row_slots = (most + c.page_tokens - 1) / c.page_tokens + random_in(0, 3);
   std::vector<uint32_t> table(nr_seqs * row_slots + 1, 0xffffffff);
   uint32_t used = 0;
@@ -254,7 +276,10 @@ Result Run(const Config& c, const std::vector<Sequence>& sequences, uint64_t see
   lse.Poison();
   a.table = device_permuted.data();
   a.table_rows = device_rows.data();
-  CUDA_MUST(pagedkv::Decode(a));
+  if (c.graph)
+    Replay(a);
+  else
+    CUDA_MUST(pagedkv::Decode(a));
   CUDA_MUST(cudaDeviceSynchronize());
 
   const bool repeated = Repeat(a, table, out, lse);
@@ -448,11 +473,62 @@ void TestTypes(uint32_t most) {
   }
 }
 
+// Rows whose parts several multiprocessors have: they end where a block's or a cluster's
+// warps do, one tile before and after, and anywhere.
+void TestOneRow() {
+  Config c;
+  c.invariant = false;
+  for (uint32_t heads : {1u, 2u, 3u, 8u}) {
+    c.nr_kv_heads = heads;
+    for (uint32_t tiles : {1u, 2u, 3u, 15u, 16u, 17u, 64u, 127u, 128u, 129u, 256u, 300u}) {
+      c.group = random_in(1, 8);
+      TestMode(c, {{0, tiles * 16, 1}}, "one sequence");
+      c.group = random_in(9, 16);
+      TestMode(c, {{0, tiles * 16 - random_in(0, 15), 1}}, "one sequence");
+    }
+    c.group = 8 / heads;
+    TestMode(c, {{0, 20000, 1}, {1, 1, 1}, {2, 0, 1}, {3, 3000, 1}}, "a long one, short ones");
+    TestMode(c, {{0, 1, 1}, {1, 0, 1}, {2, 77, 0}, {3, 20000, 1}}, "short ones, a long one");
+  }
+}
+
+// Few rows in batches of any number of sequences, some with bounds that are too high.
+void TestFewRows() {
+  Config c;
+  c.invariant = false;
+  for (uint32_t group : {1u, 3u, 4u, 8u, 11u, 16u}) {
+    c.group = group;
+    for (uint32_t nr : {2u, 5u, 31u, 32u, 63u, 127u, 128u}) {
+      c.nr_kv_heads = nr > 100 ? 1 : random_in(1, 3);
+      c.slack = random_in(0, 2) * 500;
+      c.graph = random_in(0, 1);
+      c.page_tokens = 16u << random_in(0, 2);
+      TestMode(c, RandomBatch(nr - 1, nr > 31 ? 1500 : 5000, 1), "few rows");
+    }
+  }
+}
+
+void TestFewRowsTypes() {
+  for (uint32_t dtype : {PKV_F16, PKV_E4M3, PKV_BF16}) {
+    for (uint32_t dim : {128u, 64u}) {
+      Config d = ConfigOf(dtype, dim);
+      d.invariant = false;
+      d.graph = true;
+      for (uint32_t group : {1u, 4u, 8u, 16u}) {
+        d.group = group;
+        TestMode(d, {{0, 9000, 1}}, "one sequence");
+        TestMode(d, RandomBatch(9, 5000, 1), "few rows");
+      }
+    }
+  }
+}
+
 // A few calls of each kind: what runs under a sanitizer.
 void TestSmall() {
   Config c;
   TestOne(c, {{0, 0, 1}, {1, 1, 1}, {2, 0, 0}, {3, 130, 1}, {4, 400, 1}}, "a batch");
   TestOne(c, RandomBatch(40, 100, 1), "more than a warp of sequences");
+  TestOne(c, {{0, 5000, 1}}, "a long sequence");
   TestOne(c, {{0, 300, 3}, {1, 70, 7}}, "several query tokens");
   TestOne(ConfigOf(PKV_E4M3, 128), {{0, 300, 1}, {1, 70, 1}}, "fp8");
   c.page_tokens = 24;
@@ -470,6 +546,9 @@ int main() {
     TestSmall();
     return kit::Done();
   }
+  TestOneRow();
+  TestFewRows();
+  TestFewRowsTypes();
   TestShapes(most);
   TestTypes(most);
   TestInvariant(Config(), most);

@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Decode attention of few rows, where not the memory's speed counts but the chain of waits from the
+ * launch to the last output: for the calls that decode_stream.cuh takes. One launch, of clusters of
+ * thread blocks.
+ *
+ * A row (a sequence and a kv head) gets whole warps, as many as its tiles are worth, and its tiles
+ * are spread over them evenly: no warp has two rows, and none has more than `share` tiles, the
+ * smallest number for which there are warps enough. Where there are some to spare, rows are rounded
+ * up to whole clusters, or to whole blocks.
+ *
+ * The parts of a row's warps are added up in the block. Where a row has several blocks of a
+ * cluster, each takes some eighths of the row, its slices, and the blocks store their sums of a
+ * slice into the shared memory of the block that takes it. Where a row has several clusters, they
+ * leave their sums in memory, slice by slice, and for each slice the last one to come adds them up.
+ */
+#ifndef PAGEDKV_CUDA_DECODE_CLUSTER_CUH
+#define PAGEDKV_CUDA_DECODE_CLUSTER_CUH
+
+#include "barrier.cuh"
+#include "cluster.cuh"
+#include "decode_math.cuh"
+#include "decode_plan.cuh"
+#include "decode_tile.cuh"
+#include "launch.cuh"
+
+namespace pagedkv {
+
+constexpr uint32_t kClusterWarps = 8;  // of a block
+constexpr uint32_t kLogClusterWarps = 3;
+constexpr uint32_t kClusterThreads = kClusterWarps * 32;
+constexpr uint32_t kClusterMost = 16;  // blocks of a cluster
+constexpr uint32_t kClusterSlices = 8;
+constexpr uint32_t kClusterMostBatches = 4;  // of 32 sequences
+
+struct ClusterArgs {
+  DecodeArgs a;
+  uint32_t nr_warps;    // of the grid, at least as many as rows
+  uint32_t log_blocks;  // of a cluster
+  uint32_t least;       // tiles of a warp, if there are any more
+  uint32_t ahead;       // guess before the kernel before this one has ended
+  uint32_t max_context;
+  FastDiv by_warps;  // of the grid
+};
+
+// Of a slice of a record: sums, then maxima and weights of at most three columns.
+__host__ __device__ constexpr uint32_t ClusterRecordFloats(uint32_t units) { return units * 4 + 8; }
+
+template <class T, int kDim, int kBlocks>
+struct ClusterMemory : TileShape<T, kDim, kBlocks> {
+  using Shape = TileShape<T, kDim, kBlocks>;
+  static constexpr uint32_t kHalves = (kBlocks == 1 ? 24576 : 16384) / Shape::kHalf;
+  static constexpr uint32_t kUnits = Shape::kRows * kDim / 4 / kClusterSlices;  // of a slice
+  static constexpr uint32_t kScales = kBlocks + 1;  // columns that a slice may have some of
+  static constexpr uint32_t kSlots = kClusterMost;  // blocks of a row times slices of each
+  static_assert(Shape::kPart * 4 <= kHalves * Shape::kHalf, "a part takes the ring's place");
+  alignas(128) uint8_t ring[kClusterWarps][kHalves][Shape::kHalf];
+  // Of a row that began in a block before this one, and of one that began in this one.
+  float4 sums[2][kSlots][kUnits];
+  float2 scales[2][kSlots][kScales];  // maximum and weight
+  uint64_t arrived[2];
+};
+
+// n / d, for n below 2^22; `inverse` is about 1 / d.
+__device__ __forceinline__ uint32_t Quotient(uint32_t n, uint32_t d, float inverse) {
+  uint32_t q = static_cast<uint32_t>(static_cast<float>(n) * inverse);
+  q -= q * d > n;
+  return q + ((q + 1) * d <= n);
+}
+
+__device__ __forceinline__ float Inverse(uint32_t d) {
+  return __fdividef(1.f, static_cast<float>(d));
+}
+
+// What is there now: the same place is read again when another kernel may have written to it.
+__device__ __forceinline__ uint32_t LoadNow(const uint32_t* at) {
+  uint32_t x;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(at) : "memory");
+  return x;
+}
+
+// A warp's part of a row.
+struct ClusterPart {
+  uint32_t seq, head, context, first_query, table_row;
+  uint32_t first, warps;  // of the row
+  uint32_t begin, end;    // tiles
+};
+
+// The rows of the call, and who has them. All warps find the same.
+template <uint32_t kBatches>
+class ClusterPlan {
+ public:
+  __device__ explicit ClusterPlan(const ClusterArgs& c, uint32_t lane) : c_(c), lane_(lane) {}
+
+  // May be called before the kernel before this one has ended: what it finds is then a guess.
+  __device__ __forceinline__ bool Find(uint32_t warp, ClusterPart* p) {
+    Load();
+    uint32_t total = 0;
+#pragma unroll
+    for (uint32_t j = 0; j < kBatches; j++) total += tiles_[j];
+    total = WarpSum(total) * c_.a.nr_kv_heads;
+    if (total == 0) return false;
+    uint32_t share = max(c_.least, c_.by_warps(total + c_.nr_warps - 1));
+#pragma unroll 1
+    while (Share(share) > c_.nr_warps) share++;
+    Align();
+    return Take(warp, p);
+  }
+
+ private:
+  __device__ __forceinline__ void Load() {
+    const DecodeArgs& a = c_.a;
+#pragma unroll
+    for (uint32_t j = 0; j < kBatches; j++) {
+      tiles_[j] = context_[j] = first_query_[j] = table_row_[j] = 0;
+      const uint32_t s = j * 32 + lane_;
+      if (s >= a.nr_seqs) continue;
+      context_[j] = LoadNow(a.context_tokens + s);
+      first_query_[j] = LoadNow(a.query_start + s);
+      const uint32_t next = LoadNow(a.query_start + s + 1);
+      table_row_[j] = a.table_rows != nullptr ? LoadNow(a.table_rows + s) : s;
+      context_[j] = min(context_[j], c_.max_context);
+      tiles_[j] = next != first_query_[j] ? max(1u, (context_[j] + kTile - 1) / kTile) : 0;
+    }
+  }
+
+  // Warps for each sequence's rows, of at most `share` tiles each. Returns how many in all.
+  __device__ __forceinline__ uint32_t Share(uint32_t share) {
+    const float inverse = Inverse(share);
+    uint32_t sum = 0;
+#pragma unroll
+    for (uint32_t j = 0; j < kBatches; j++) {
+      warps_[j] = j * 32 < c_.a.nr_seqs ? Quotient(tiles_[j] + share - 1, share, inverse) : 0;
+      sum += warps_[j];
+    }
+    return WarpSum(sum) * c_.a.nr_kv_heads;
+  }
+
+  __device__ __forceinline__ uint32_t Rounded(uint32_t j, uint32_t unit) const {
+    const uint32_t up = (warps_[j] + unit - 1) / unit * unit;
+    return warps_[j] > unit / 2 && up <= tiles_[j] ? up : warps_[j];
+  }
+
+  // Rounds rows up to whole clusters if there are warps enough, else to whole blocks.
+  __device__ __forceinline__ void Align() {
+#pragma unroll 1
+    for (uint32_t unit = kClusterWarps << c_.log_blocks;;) {
+      uint32_t sum = 0;
+#pragma unroll
+      for (uint32_t j = 0; j < kBatches; j++) sum += Rounded(j, unit);
+      if (WarpSum(sum) * c_.a.nr_kv_heads <= c_.nr_warps) {
+#pragma unroll
+        for (uint32_t j = 0; j < kBatches; j++) warps_[j] = Rounded(j, unit);
+        break;
+      }
+      if (unit == kClusterWarps) break;
+      unit = kClusterWarps;
+    }
+  }
+
+  __device__ __forceinline__ bool Take(uint32_t warp, ClusterPart* p) const {
+    uint32_t before = 0, tiles = 0, at = 0;
+    p->warps = 0;
+#pragma unroll
+    for (uint32_t j = 0; j < kBatches; j++) {
+      if (p->warps == 0 && j * 32 < c_.a.nr_seqs) {
+        const uint32_t own = warps_[j] * c_.a.nr_kv_heads;
+        const uint32_t end = before + (c_.a.nr_seqs == 1 ? own : WarpScan(own, lane_));
+        const uint32_t past = __ballot_sync(0xffffffff, end > warp);
+        const int who = past == 0 ? 31 : __ffs(past) - 1;
+        if (past != 0) {
+          p->seq = j * 32 + who;
+          p->context = __shfl_sync(0xffffffff, context_[j], who);
+          p->first_query = __shfl_sync(0xffffffff, first_query_[j], who);
+          p->table_row = __shfl_sync(0xffffffff, table_row_[j], who);
+          p->warps = __shfl_sync(0xffffffff, warps_[j], who);
+          tiles = __shfl_sync(0xffffffff, tiles_[j], who);
+          at = warp - __shfl_sync(0xffffffff, end - own, who);
+        }
+        before = __shfl_sync(0xffffffff, end, 31);
+      }
+    }
+    if (p->warps == 0) return false;
+    Spread(tiles, at, warp, p);
+    return true;
+  }
+
+  // The tiles of a row evenly over its warps; `at` is the warp's place in the sequence.
+  __device__ __forceinline__ void Spread(uint32_t tiles, uint32_t at, uint32_t warp,
+                                         ClusterPart* p) const {
+    const float inverse = Inverse(p->warps);
+    p->head = Quotient(at, p->warps, inverse);
+    const uint32_t i = at - p->head * p->warps;
+    const uint32_t each = Quotient(tiles, p->warps, inverse), over = tiles - each * p->warps;
+    p->first = warp - i;
+    p->begin = i * each + min(i, over);
+    p->end = p->begin + each + (i < over);
+  }
+
+  const ClusterArgs& c_;
+  const uint32_t lane_;
+  uint32_t tiles_[kBatches], warps_[kBatches];
+  uint32_t context_[kBatches], first_query_[kBatches], table_row_[kBatches];
+};
+
+// Where the block table names a tile of a part, or NULL where it has none.
+__device__ __forceinline__ const uint32_t* SlotOf(const DecodeArgs& a, const ClusterPart& p,
+                                                  uint32_t tile) {
+  if (tile >= p.end || tile * kTile >= p.context) return nullptr;
+  return a.table + p.table_row * a.table_row_slots + a.by_page(tile * kTile);
+}
+
+// Goes over a warp's tiles of its row.
+template <class T, int kDim, int kBlocks>
+class ClusterWarp {
+ public:
+  using Memory = ClusterMemory<T, kDim, kBlocks>;
+  using Math = TileMath<T, kDim, kBlocks>;
+  static constexpr uint32_t kHalves = Memory::kHalves, kHalf = Memory::Shape::kHalf;
+
+  __device__ ClusterWarp(const DecodeArgs& a, uint8_t* ring, const ClusterPart& part, uint32_t lane)
+      : a_(a), part_(part), ring_(SharedAddress(ring)), lane_(lane), math_(a, lane) {}
+
+  // A lane's slot may be known: `slot` is what is at `at`.
+  __device__ __forceinline__ void Run(const uint32_t* at, uint32_t slot) {
+    load_at_ = slots_from_ = part_.begin;
+    const uint32_t* first = SlotOf(a_, part_, load_at_ + lane_);
+    slots_ = slot;
+    if (first != at) slots_ = first != nullptr ? __ldg(first) : 0;
+    uint32_t put = 0, get = 0;
+#pragma unroll 1
+    for (uint32_t i = 0; i < kHalves; i++) LoadHalf(&put);
+    math_.Begin(part_.first_query, part_.head);
+#pragma unroll 1
+    for (uint32_t tile = part_.begin; tile < part_.end; tile++) {
+      uint32_t operands[Math::kSteps][4], p[kBlocks][2];
+      NextHalf();
+      math_.LoadK(operands, ring_ + get * kHalf);
+      LoadInstead(&get, &put);
+      math_.Score(operands, p, tile, part_.context);
+      NextHalf();
+      math_.LoadV(operands, ring_ + get * kHalf);
+      LoadInstead(&get, &put);
+      math_.Add(operands, p);
+    }
+    math_.End();
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ const Math& math() const { return math_; }
+
+ private:
+  // The slots of 32 tiles, one a lane.
+  __device__ __forceinline__ void NextSlots() {
+    slots_from_ = load_at_;
+    const uint32_t* at = SlotOf(a_, part_, load_at_ + lane_);
+    slots_ = at != nullptr ? __ldg(at) : 0;
+  }
+
+  // The next half tile: K, then V. An empty group of copies at the end keeps the count right.
+  __device__ __forceinline__ void LoadHalf(uint32_t* put) {
+    if (load_at_ < part_.end) {
+      const uint32_t slot = __shfl_sync(0xffffffff, slots_, load_at_ - slots_from_);
+      CopyHalf<Memory::Shape::kRowBytes>(a_, ring_ + *put * kHalf, values_ ? a_.v : a_.k, slot,
+                                         part_.head, load_at_, part_.context, lane_);
+      if (values_ && ++load_at_ - slots_from_ == 32 && load_at_ < part_.end) NextSlots();
+      values_ = !values_;
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    if (++*put == kHalves) *put = 0;
+  }
+
+  __device__ __forceinline__ void NextHalf() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kHalves - 1) : "memory");
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ void LoadInstead(uint32_t* get, uint32_t* put) {
+    __syncwarp();
+    LoadHalf(put);
+    if (++*get == kHalves) *get = 0;
+  }
+
+  const DecodeArgs& a_;
+  const ClusterPart& part_;
+  const uint32_t ring_, lane_;
+  uint32_t load_at_, slots_, slots_from_;
+  bool values_ = false;
+  Math math_;
+};
+
+// A float4 of a row, added up of parts.
+struct ClusterSum {
+  float4 sum = {0, 0, 0, 0};
+  float max = -INFINITY, weight = 0;
+
+  // scale(i) is the maximum and the weight of part i, value(i) its sum.
+  template <class Scale, class Value>
+  __device__ __forceinline__ void Add(uint32_t nr, Scale scale, Value value) {
+    constexpr uint32_t kAtOnce = 8;
+#pragma unroll 1
+    for (uint32_t at = 0; at < nr; at += kAtOnce) {
+      float2 s[kAtOnce];
+      float4 v[kAtOnce];
+      float peak = max;
+#pragma unroll
+      for (uint32_t i = 0; i < kAtOnce; i++) {
+        s[i] = {-INFINITY, 0};
+        v[i] = {0, 0, 0, 0};
+        if (at + i < nr) {
+          s[i] = scale(at + i);
+          v[i] = value(at + i);
+        }
+      }
+#pragma unroll
+      for (uint32_t i = 0; i < kAtOnce; i++) peak = fmaxf(peak, s[i].x);
+      const float base = peak == -INFINITY ? 0 : peak;
+      const float shrink = Exp2(max - base);
+      max = peak;
+      weight *= shrink;
+      sum = {sum.x * shrink, sum.y * shrink, sum.z * shrink, sum.w * shrink};
+#pragma unroll
+      for (uint32_t i = 0; i < kAtOnce; i++) {
+        const float f = Exp2(s[i].x - base);
+        weight = fmaf(s[i].y, f, weight);
+        sum.x = fmaf(v[i].x, f, sum.x);
+        sum.y = fmaf(v[i].y, f, sum.y);
+        sum.z = fmaf(v[i].z, f, sum.z);
+        sum.w = fmaf(v[i].w, f, sum.w);
+      }
+    }
+  }
+};
+
+// Adds up a row that more than one warp has parts of. Blocks of the row are counted from its first
+// one in this cluster on, its warps from the first one in this block on.
+template <class T, int kDim, int kBlocks>
+class ClusterSums {
+ public:
+  using Memory = ClusterMemory<T, kDim, kBlocks>;
+  using Shape = typename Memory::Shape;
+  static constexpr uint32_t kRowUnits = kDim / 4;  // float4 of a row of q
+
+  __device__ ClusterSums(const ClusterArgs& c, Memory* m, const ClusterPart& part, uint32_t warp)
+      : c_(c), a_(c.a), m_(m), part_(part), lane_(threadIdx.x % 32) {
+    const uint32_t last = part.first + part.warps - 1, first_block = part.first / kClusterWarps;
+    const uint32_t block = warp / kClusterWarps, begin = block >> c.log_blocks << c.log_blocks;
+    const uint32_t log_warps = c.log_blocks + kLogClusterWarps;
+    cluster_ = warp >> log_warps;
+    first_cluster_ = part.first >> log_warps;
+    nr_clusters_ = (last >> log_warps) - first_cluster_ + 1;
+    const uint32_t from = max(first_block, begin);
+    nr_blocks_ = min(last / kClusterWarps, begin + (1u << c.log_blocks) - 1) - from + 1;
+    begins_ = from == first_block;
+    rank_ = from - begin;
+    block_ = block - from;
+    const uint32_t first_warp = max(part.first, block * kClusterWarps);
+    nr_warps_ = min(last + 1, (block + 1) * kClusterWarps) - first_warp;
+    first_warp_ = first_warp % kClusterWarps;
+    warp_ = warp - first_warp;
+    units_ = a_.group * kRowUnits / kClusterSlices;
+    by_units_ = Inverse(units_);
+    by_blocks_ = Inverse(nr_blocks_);
+    slots_ = FirstSlice(1);
+  }
+
+  __device__ __forceinline__ void Run() {
+    if (nr_warps_ > 1)
+      NamedBarrierSync(1 + first_warp_, nr_warps_ * 32);
+    else
+      __syncwarp();
+    const bool whole = nr_blocks_ == 1 && nr_clusters_ == 1;
+    const uint32_t from = FirstSlice(block_), to = FirstSlice(block_ + 1);
+    if (!whole && warp_ == 0 && lane_ == 0 && from < to) Expect(from, to);
+#pragma unroll 1
+    for (uint32_t i = warp_ * 32 + lane_; i < a_.group * kRowUnits; i += nr_warps_ * 32) {
+      const uint32_t column = i / kRowUnits, unit = i % kRowUnits;
+      ClusterSum s;
+      s.Add(
+          nr_warps_,
+          [&](uint32_t w) {
+            const float* part = PartAt(w) + Shape::kRows * Shape::kPitch + column;
+            return float2{part[0], part[Shape::kRows]};
+          },
+          [&](uint32_t w) {
+            return *reinterpret_cast<const float4*>(PartAt(w) + column * Shape::kPitch + unit * 4);
+          });
+      if (whole)
+        WriteOut(i, s);
+      else
+        Send(i, s);
+    }
+    if (whole || from >= to) return;
+    ClusterBarrierWait(SharedAddress(&m_->arrived[Side(block_)]), 0);
+#pragma unroll 1
+    for (uint32_t slice = from + warp_; slice < to; slice += nr_warps_) {
+      AddBlocks(slice, slice - from);
+      if (nr_clusters_ > 1) AddClusters(slice);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ const float* PartAt(uint32_t w) const {
+    return reinterpret_cast<const float*>(m_->ring[first_warp_ + w]);
+  }
+
+  // Where sums come in: a block may have parts of a row that began before it and of one that did
+  // not.
+  __device__ __forceinline__ uint32_t Side(uint32_t block) const {
+    return begins_ && block == 0 ? 1 : 0;
+  }
+
+  // Block b takes the slices [FirstSlice(b), FirstSlice(b + 1)), which may be none.
+  __device__ __forceinline__ uint32_t FirstSlice(uint32_t block) const {
+    return Quotient(block * kClusterSlices + nr_blocks_ - 1, nr_blocks_, by_blocks_);
+  }
+  __device__ __forceinline__ uint32_t TakerOf(uint32_t slice) const {
+    return slice * nr_blocks_ / kClusterSlices;
+  }
+
+  __device__ __forceinline__ uint32_t FirstColumn(uint32_t slice) const {
+    return slice * units_ / kRowUnits;
+  }
+  __device__ __forceinline__ uint32_t NrColumns(uint32_t slice) const {
+    return ((slice + 1) * units_ - 1) / kRowUnits - FirstColumn(slice) + 1;
+  }
+
+  // All that comes in, before or after this.
+  __device__ __forceinline__ void Expect(uint32_t from, uint32_t to) {
+    uint32_t bytes = 0;
+#pragma unroll 1
+    for (uint32_t slice = from; slice < to; slice++) {
+      bytes += units_ * sizeof(float4) + NrColumns(slice) * sizeof(float2);
+    }
+    BarrierArriveExpect(&m_->arrived[Side(block_)], bytes * nr_blocks_);
+  }
+
+  // The block's sum of unit `i` of the row, to the block that takes its slice.
+  __device__ __forceinline__ void Send(uint32_t i, const ClusterSum& s) {
+    const uint32_t slice = Quotient(i, units_, by_units_), in_slice = i - slice * units_;
+    const uint32_t taker = TakerOf(slice), side = Side(taker), rank = rank_ + taker;
+    const uint32_t slot = block_ * slots_ + slice - FirstSlice(taker);
+    const uint32_t barrier = ClusterAddress(SharedAddress(&m_->arrived[side]), rank);
+    ClusterStore(ClusterAddress(SharedAddress(&m_->sums[side][slot][in_slice]), rank), s.sum,
+                 barrier);
+    if (in_slice == 0 || i % kRowUnits == 0) {
+      const uint32_t at = i / kRowUnits - FirstColumn(slice);
+      ClusterStore(ClusterAddress(SharedAddress(&m_->scales[side][slot][at]), rank),
+                   float2{s.max, s.weight}, barrier);
+    }
+  }
+
+  // The sums of a slice that have come in. Leaves them in memory if they are not all.
+  __device__ __forceinline__ void AddBlocks(uint32_t slice, uint32_t slot) {
+    const uint32_t side = Side(block_);
+#pragma unroll 1
+    for (uint32_t u = lane_; u < units_; u += 32) {
+      const uint32_t i = slice * units_ + u, at = i / kRowUnits - FirstColumn(slice);
+      ClusterSum s;
+      s.Add(
+          nr_blocks_, [&](uint32_t b) { return m_->scales[side][b * slots_ + slot][at]; },
+          [&](uint32_t b) { return m_->sums[side][b * slots_ + slot][u]; });
+      if (nr_clusters_ == 1) {
+        WriteOut(i, s);
+        continue;
+      }
+      float* record = RecordOf(cluster_, slice);
+      __stcg(reinterpret_cast<float4*>(record) + u, s.sum);
+      if (u == 0 || i % kRowUnits == 0) {
+        __stcg(reinterpret_cast<float2*>(record + units_ * 4) + at, float2{s.max, s.weight});
+      }
+    }
+  }
+
+  // Tells of the record; the last cluster to come adds up the slice.
+  __device__ __forceinline__ void AddClusters(uint32_t slice) {
+    uint32_t* counter = a_.counters + first_cluster_ * kClusterSlices + slice;
+    uint32_t before = 0;
+    __syncwarp();
+    if (lane_ == 0) {
+      // releases what the warp wrote, acquires what the others did
+      asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
+                   : "=r"(before)
+                   : "l"(counter)
+                   : "memory");
+    }
+    before = __shfl_sync(0xffffffff, before, 0);
+    if (before != nr_clusters_ - 1) return;
+    if (lane_ == 0) *counter = 0;
+#pragma unroll 1
+    for (uint32_t u = lane_; u < units_; u += 32) {
+      const uint32_t i = slice * units_ + u, at = i / kRowUnits - FirstColumn(slice);
+      ClusterSum s;
+      s.Add(
+          nr_clusters_,
+          [&](uint32_t b) {
+            const float* record = RecordOf(first_cluster_ + b, slice);
+            return __ldcg(reinterpret_cast<const float2*>(record + units_ * 4) + at);
+          },
+          [&](uint32_t b) {
+            return __ldcg(reinterpret_cast<const float4*>(RecordOf(first_cluster_ + b, slice)) + u);
+          });
+      WriteOut(i, s);
+    }
+  }
+
+  // Of the row that began before the cluster, or of the one that begins there and goes on.
+  __device__ __forceinline__ float* RecordOf(uint32_t cluster, uint32_t slice) const {
+    const uint32_t record = cluster * 2 + (cluster == first_cluster_);
+    return a_.records + (uint64_t{record} * kClusterSlices + slice) * ClusterRecordFloats(units_);
+  }
+
+  __device__ __forceinline__ void WriteOut(uint32_t i, const ClusterSum& s) const {
+    const uint64_t row =
+        uint64_t{part_.first_query} * a_.group * a_.nr_kv_heads + part_.head * a_.group;
+    const float f = StreamInverse(a_, part_.head, s.weight);
+    uint2 halves = {StreamPack<T>(a_, s.sum.x * f, s.sum.y * f),
+                    StreamPack<T>(a_, s.sum.z * f, s.sum.w * f)};
+    reinterpret_cast<uint2*>(a_.out)[row * kRowUnits + i] = halves;
+    if (a_.lse != nullptr && i % kRowUnits == 0) {
+      a_.lse[row + i / kRowUnits] = LogSumExp(s.max, s.weight);
+    }
+  }
+
+  const ClusterArgs& c_;
+  const DecodeArgs& a_;
+  Memory* m_;
+  const ClusterPart& part_;
+  const uint32_t lane_;
+  uint32_t cluster_, first_cluster_, nr_clusters_;
+  uint32_t rank_, block_, nr_blocks_;  // rank_: of block 0
+  bool begins_;                        // the row, in block 0
+  uint32_t warp_, first_warp_, nr_warps_;
+  uint32_t units_, slots_;  // of a slice; slices of a block
+  float by_units_, by_blocks_;
+};
+
+// Asks for the first tiles of a part that was found before the kernel before this one ended: the
+// tables may still change, so every number is checked, and nothing is done but to warm the cache.
+// Returns where the table names the part's 32 first tiles, one a lane, or NULL.
+template <uint32_t kRowBytes>
+__device__ __forceinline__ const uint32_t* ClusterAhead(const ClusterArgs& c, const ClusterPart& p,
+                                                        uint32_t most, uint32_t lane) {
+  const DecodeArgs& a = c.a;
+  const uint32_t* slots = SlotOf(a, p, p.begin + lane);
+  if (a.by_page((p.begin + lane) * kTile) >= a.table_row_slots) slots = nullptr;
+  const uint32_t found = slots != nullptr ? LoadNow(slots) : a.nr_slots;
+  const uint32_t slot = __shfl_sync(0xffffffff, found, lane / 2);
+  if (lane / 2 >= most || slot >= a.nr_slots) return slots;
+  const uint32_t token = (p.begin + lane / 2) * kTile;
+  const char* from = (lane % 2 ? a.v : a.k) + slot * a.page_stride + p.head * a.head_stride +
+                     (token - a.by_page(token) * a.by_page.divisor) * a.token_stride;
+  const uint32_t rows = a.token_stride == kRowBytes ? 1 : kTile, bytes = kTile * kRowBytes / rows;
+#pragma unroll 1
+  for (uint32_t i = 0; i < rows; i++) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from + i * a.token_stride),
+                 "r"(bytes)
+                 : "memory");
+  }
+  return slots;
+}
+
+template <class T, int kDim, int kBlocks, uint32_t kBatches>
+__global__ void __launch_bounds__(kClusterThreads, 1)
+    ClusterKernel(const __grid_constant__ ClusterArgs c) {
+  using Memory = ClusterMemory<T, kDim, kBlocks>;
+  extern __shared__ __align__(128) uint8_t shared[];
+  Memory* m = reinterpret_cast<Memory*>(shared);
+  const uint32_t lane = threadIdx.x % 32, in_block = threadIdx.x / 32;
+  const uint32_t warp = blockIdx.x * kClusterWarps + in_block;
+  if (threadIdx.x == 0) {
+    BarrierInit(&m->arrived[0], 1);
+    BarrierInit(&m->arrived[1], 1);
+    BarrierInitFence();
+  }
+  __syncwarp();
+  ClusterArrive();
+  ClusterPart part;
+  bool any = false;
+  // where the guess found the slots of the first tiles, and what is there when it counts
+  const uint32_t* slot_at = nullptr;
+  uint32_t slot = 0;
+  // the guess and what counts are one code: the guess also brings it near
+#pragma unroll 1
+  for (uint32_t guess = c.ahead;; guess--) {
+    if (guess == 0) {
+      ClusterWait();
+      asm volatile("griddepcontrol.wait;" ::: "memory");
+      asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+      if (slot_at != nullptr) slot = LoadNow(slot_at);
+    }
+    any = ClusterPlan<kBatches>(c, lane).Find(warp, &part);
+    if (guess == 0) break;
+    if (any) {
+      slot_at = ClusterAhead<Memory::Shape::kRowBytes>(c, part, Memory::kHalves / 2, lane);
+    }
+    __syncwarp();
+  }
+  if (!any) return;
+  {
+    ClusterWarp<T, kDim, kBlocks> tiles(c.a, m->ring[in_block][0], part, lane);
+    tiles.Run(slot_at, slot);
+    if (part.warps == 1) {
+      tiles.math().Write(part.first_query, part.head);
+      return;
+    }
+    tiles.math().Put(reinterpret_cast<float*>(m->ring[in_block]));
+  }
+  ClusterSums<T, kDim, kBlocks>(c, m, part, warp).Run();
+}
+
+}  // namespace pagedkv
+
+#endif

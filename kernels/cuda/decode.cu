@@ -135,6 +135,21 @@ DecodeArgs ArgsOf(const pkv_cuda_attention& a) {
   return d;
 }
 
+// Leaves the sums of the shared tokens where the call goes on from them.
+cudaError_t DecodeShared(const pkv_cuda_attention& a, uint32_t grid, DecodeArgs* d) {
+  float* parts = d->records + RecordBytes(a, grid) / 4;
+  d->first_token = SharedTokens(a);
+  d->nr_parts = 1;
+  DecodeArgs shared = *d;
+  shared.first_token = 0;
+  shared.one_context = d->first_token;
+  shared.parts_out = parts;
+  shared.nr_seqs = 1;
+  const cudaError_t error = Launch(a, SharedSizes(a, grid), grid, shared);
+  d->parts = parts;
+  return error;
+}
+
 }  // namespace
 
 size_t DecodeWorkspace(const pkv_cuda_attention& a) {
@@ -152,21 +167,11 @@ cudaError_t Decode(const pkv_cuda_attention& a) {
   const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
   if (!sizes.fits) return cudaErrorNotSupported;
   DecodeArgs d = ArgsOf(a);
-  const uint32_t shared = SharedTokens(a);
-  if (shared != 0) {
+  if (SharedTokens(a) != 0) {
     // positions of query tokens are not known where the shared tokens are worked on
     if (a.window != 0 || a.alibi != nullptr) return cudaErrorNotSupported;
-    float* parts = d.records + RecordBytes(a, grid) / 4;
-    d.one_context = shared;
-    d.parts_out = parts;
-    d.nr_seqs = 1;
-    cudaError_t error = Launch(a, SharedSizes(a, grid), grid, d);
+    const cudaError_t error = DecodeShared(a, grid, &d);
     if (error != cudaSuccess) return error;
-    d.one_context = 0;
-    d.parts_out = nullptr;
-    d.parts = parts;
-    d.nr_seqs = a.nr_seqs;
-    d.first_token = shared;
   }
   if (!(a.flags & PKV_CUDA_INVARIANT)) {
     if (ClusterTakes(a, d)) return Cluster(a, d);

@@ -87,7 +87,9 @@ uint64_t MostTiles(const pkv_cuda_attention& a) {
 bool ClusterTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
   const uint64_t rows = uint64_t{a.nr_seqs} * a.layout->nr_kv_heads, tiles = MostTiles(a);
   // before the device is asked
-  if (a.nr_seqs > kClusterMostBatches * 32 || tiles >= 1 << 22 || !StreamTakes(a, d)) return false;
+  if (a.nr_seqs > kClusterMostBatches * 32 || tiles >= 1 << 22 || d.parts != nullptr ||
+      !StreamTakes(a, d))
+    return false;
   const uint64_t warps = uint64_t{NrClusters(InstanceOf(a))} * kClusterWarps << kLogBlocks;
   return rows * kWarpsOfRow <= warps && rows * tiles <= warps * kMostTiles;
 }

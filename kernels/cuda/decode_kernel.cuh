@@ -390,7 +390,7 @@ class Computer {
     Part row, leaf;
     row.Clear();
     leaf.Clear();
-    if (whole && a_.parts != nullptr) ReadParts(&row);
+    if (whole && a_.parts != nullptr) ReadParts(&row, &leaf);
     uint32_t leaf_at = piece_.leaf;
     uint32_t leaf_end = LeafStart(piece_.row_leaf + leaf_at + 1);
     const uint32_t last = piece_.begin < piece_.end ? piece_.end : 0;
@@ -682,17 +682,32 @@ class Computer {
     return uint64_t{a_.nr_tokens} * a_.group * a_.nr_kv_heads;
   }
 
-  __device__ __forceinline__ void ReadParts(Part* row) const {
-    const float2* pairs = reinterpret_cast<const float2*>(a_.parts + PartsRows() * kDim);
+  // The maximum and the weight of row `at`, all parts' rows counted.
+  __device__ __forceinline__ float2 PartPair(uint64_t at) const {
+    return __ldcg(reinterpret_cast<const float2*>(a_.parts + a_.nr_parts * PartsRows() * kDim) +
+                  at);
+  }
+
+  __device__ __forceinline__ void ReadPart(Part* row, uint32_t part) const {
     Each(
         [&](int n, int j) {
-          const uint64_t out_row = OutRow(Column(n, j));
-          const float2 pair = __ldcg(pairs + out_row);
+          const uint64_t at = part * PartsRows() + OutRow(Column(n, j));
+          const float2 pair = PartPair(at);
           row->max[n][j] = pair.x;
           row->weight[n][j] = pair.y;
-          return a_.parts + out_row * kDim;
+          return a_.parts + at * kDim;
         },
         [&](int n, int, int d, int i, const float* at) { row->acc[d][n][i] = __ldcg(at); });
+  }
+
+  // By way of `leaf`, which is clear before and after.
+  __device__ __forceinline__ void ReadParts(Part* row, Part* leaf) const {
+#pragma unroll 1
+    for (uint32_t part = 0; part < a_.nr_parts; part++) {
+      ReadPart(leaf, part);
+      row->Add(*leaf);
+      leaf->Clear();
+    }
   }
 
   __device__ __forceinline__ void WriteParts(const Part& row) const {
@@ -758,13 +773,20 @@ class Computer {
       const float* scales = records + a_.record_rows * kDim + column * 2;
       float max = -INFINITY, weight = 0;
       float acc[4] = {0, 0, 0, 0};
-      if (a_.parts != nullptr) {
-        const float2 pair =
-            __ldcg(reinterpret_cast<const float2*>(a_.parts + PartsRows() * kDim) + out_row);
-        const float4 x = __ldcg(reinterpret_cast<const float4*>(a_.parts + out_row * kDim) + quad);
-        max = pair.x;
-        weight = pair.y;
-        acc[0] = x.x, acc[1] = x.y, acc[2] = x.z, acc[3] = x.w;
+      const uint32_t nr_parts = a_.parts != nullptr ? a_.nr_parts : 0;
+#pragma unroll 1
+      for (uint32_t part = 0; part < nr_parts; part++) {
+        const uint64_t at = part * PartsRows() + out_row;
+        const float2 pair = PartPair(at);
+        const float4 x = __ldcg(reinterpret_cast<const float4*>(a_.parts + at * kDim) + quad);
+        const float peak = fmaxf(max, pair.x);
+        const float f = PowerOfTwo(max - peak), h = PowerOfTwo(pair.x - peak);
+        max = peak;
+        weight = fmaf(pair.y, h, weight * f);
+        acc[0] = fmaf(x.x, h, acc[0] * f);
+        acc[1] = fmaf(x.y, h, acc[1] * f);
+        acc[2] = fmaf(x.z, h, acc[2] * f);
+        acc[3] = fmaf(x.w, h, acc[3] * f);
       }
 #pragma unroll 1
       for (uint32_t leaf = 0; leaf < piece_.leaves; leaf += kAtOnce) {

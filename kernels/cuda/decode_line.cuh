@@ -37,7 +37,9 @@ struct StreamBatch {
     tiles = context = first_query = 0;
     const uint32_t s = first + lane;
     if (s >= a.nr_seqs) return;
+    // positions are counted from the first token that is not in the parts
     context = LineWord(a.context_tokens + s, early);
+    context -= min(context, a.first_token);
     first_query = LineWord(a.query_start + s, early);
     const bool any = LineWord(a.query_start + s + 1, early) != first_query;
     tiles = any ? max(1u, (context + kTile - 1) / kTile) : 0;
@@ -150,8 +152,8 @@ __device__ __forceinline__ void Foresee(const DecodeArgs& a, const StreamPlace& 
     const uint32_t bytes = a.group * a.head_dim * 2;
     PrefetchBytes(a.q + p.first_query * a.q_row_bytes + uint64_t{p.head} * bytes, bytes);
   }
-  // which row of the tables it is can't be checked
-  if (a.table_rows != nullptr || lane / 2 >= min(end - from, kForeseenTiles)) return;
+  // which row of the tables it is can't be checked, nor where one ends that doesn't begin a row
+  if (a.table_rows != nullptr || a.first_token != 0 || lane / 2 >= min(end - from, kForeseenTiles)) return;
   const uint32_t token = (from - p.begin + lane / 2) * kTile;
   const uint32_t page = a.by_page(token), in_page = token - page * a.by_page.divisor;
   if (token >= p.context || page >= a.table_row_slots || in_page >= a.by_page.divisor) return;

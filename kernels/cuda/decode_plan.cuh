@@ -55,8 +55,9 @@ struct DecodeArgs {
   const float* v_scale;
   float* records;
   uint32_t* counters;
-  // Sums of what comes before first_token, and where to leave sums in place of outputs, or NULL:
-  // [nr_tokens][query heads][head_dim], then [nr_tokens][query heads] maxima and weights.
+  // Sums of what comes before first_token, in nr_parts parts, and where to leave sums in place of
+  // outputs, in one part, or NULL: [part][nr_tokens][query heads][head_dim], then
+  // [part][nr_tokens][query heads] maxima, which are whole numbers, and weights.
   const float* parts;
   float* parts_out;
   float scale, softcap;
@@ -64,6 +65,7 @@ struct DecodeArgs {
   uint32_t nr_slots;
   uint32_t longest_tiles;  // of a context, at most
   uint32_t first_token;  // what comes before is left out
+  uint32_t nr_parts;
   // 0, or all query tokens are of one sequence with this context and see all of it
   uint32_t one_context;
   uint32_t nr_tokens;

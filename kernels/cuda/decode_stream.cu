@@ -13,8 +13,7 @@ bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
   return tiles >> 32 == 0 && (halves || (dtype == PKV_E4M3 && dim == 128)) &&
          a.max_query_tokens == 1 &&
          d.whole_tiles && d.window == 0 && d.softcap == 0 && d.alibi == nullptr &&
-         d.parts == nullptr && d.parts_out == nullptr && d.one_context == 0 && d.first_token == 0 &&
-         a.nr_seqs <= kStreamMaxSequences;
+         d.first_token % a.layout->page_tokens == 0 && a.nr_seqs <= kStreamMaxSequences;
 }
 
 size_t StreamRecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
@@ -22,9 +21,10 @@ size_t StreamRecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
   return size_t{DealNrParts(grid)} * 2 * (group * (a.layout->head_dim + 2) + 4) * sizeof(float);
 }
 
-cudaError_t Stream(const pkv_cuda_attention& a, const DecodeArgs& d, uint32_t grid) {
+cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, uint32_t grid) {
   if (DealTakes(a, d, grid)) return Deal(a, d, grid);
   cudaStream_t stream = static_cast<cudaStream_t>(a.stream);
+  d.table += d.first_token / a.layout->page_tokens;
   switch (a.layout->dtype) {
     case PKV_BF16:
       return LaunchStreamOf<Bf16>(a.layout->head_dim, d, grid, stream);

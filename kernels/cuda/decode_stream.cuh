@@ -83,6 +83,7 @@ class StreamWarp {
     while (true) {
       const bool is_begun = at != now.begin;
       math_.Begin(now.first_query, now.head);
+      if (a_.parts != nullptr && !is_begun) math_.TakeParts(now.first_query, now.head);
       const uint32_t stop = min(end, now.begin + now.tiles);
 #pragma unroll 1
       for (; at < stop; at++) Tile(&put, &get, at - now.begin, now.context);

@@ -8,7 +8,7 @@
 
 namespace pagedkv {
 
-// May the call go here? Results are right to rounding, but not the same bits in another batch.
+// May the call go here, or what of it comes after d.first_token? Results are right to rounding, but not the same bits in another batch.
 bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d);
 
 // Of the calls that go here: has it enough tiles and rows for the last of them to be dealt out
@@ -21,7 +21,7 @@ cudaError_t Deal(const pkv_cuda_attention& a, const DecodeArgs& d, uint32_t grid
 size_t StreamRecordBytes(const pkv_cuda_attention& a, uint32_t grid);
 
 // Launches one kernel. Uses d.counters and d.records.
-cudaError_t Stream(const pkv_cuda_attention& a, const DecodeArgs& d, uint32_t grid);
+cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, uint32_t grid);
 
 }  // namespace pagedkv
 

@@ -131,6 +131,67 @@ class TileMath {
     }
   }
 
+  // Adds up what the tokens before the first one left of this row.
+  __device__ __forceinline__ void TakeParts(uint32_t first_query, uint32_t head) {
+    constexpr uint32_t kAtOnce = kBlocks == 1 ? 4 : 2;
+    const uint32_t g = lane_ / 4, t = lane_ % 4;
+    const uint64_t heads = a_.group * a_.nr_kv_heads, rows = a_.nr_tokens * heads;
+    const uint64_t row = first_query * heads + head * a_.group;
+    const float2* pairs = reinterpret_cast<const float2*>(a_.parts + a_.nr_parts * rows * kDim);
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const uint32_t column = n * 8 + t * 2 + j;
+        if (column >= a_.group) continue;
+        const float2* pair = pairs + row + column;
+        const float* from = a_.parts + (row + column) * kDim;
+#pragma unroll 1
+        for (uint32_t part = 0; part < a_.nr_parts; part += kAtOnce) {
+          float2 s[kAtOnce];
+          float v[kAtOnce][kSteps][2];
+          float peak = max_[n][j];
+#pragma unroll
+          for (uint32_t u = 0; u < kAtOnce; u++) {
+            s[u] = {-INFINITY, 0};
+            const bool is = part + u < a_.nr_parts;
+            if (is) s[u] = __ldcg(pair);
+#pragma unroll
+            for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+              for (int i = 0; i < 2; i++) {
+                v[u][d][i] = is ? __ldcg(from + d * 16 + DimOf<T>(g, i)) : 0;
+              }
+            }
+            pair += rows;
+            from += rows * kDim;
+          }
+#pragma unroll
+          for (uint32_t u = 0; u < kAtOnce; u++) peak = fmaxf(peak, s[u].x);
+          float f = max_[n][j] == -INFINITY ? 0 : Exp2(max_[n][j] - peak);
+          max_[n][j] = peak;
+          weight_[n][j] *= f;
+#pragma unroll
+          for (int d = 0; d < kSteps; d++) {
+            acc_[n][d][j] *= f;
+            acc_[n][d][j + 2] *= f;
+          }
+#pragma unroll
+          for (uint32_t u = 0; u < kAtOnce; u++) {
+            f = s[u].x == -INFINITY ? 0 : Exp2(s[u].x - peak);
+            // one lane has the weight: they are added up over lanes
+            if (g == 0) weight_[n][j] = fmaf(s[u].y, f, weight_[n][j]);
+#pragma unroll
+            for (int d = 0; d < kSteps; d++) {
+              acc_[n][d][j] = fmaf(v[u][d][0], f, acc_[n][d][j]);
+              acc_[n][d][j + 2] = fmaf(v[u][d][1], f, acc_[n][d][j + 2]);
+            }
+          }
+        }
+      }
+    }
+  }
+
   // K as operands, tokens by dims. Of bytes a lane gets dims 4 t to 4 t + 3 of its tokens, which
   // are columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of the operand; q's rows are in that order too.
   __device__ __forceinline__ void LoadK(uint32_t (&a)[kSteps][4], uint32_t k) const {

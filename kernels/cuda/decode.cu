@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 
+#include "cascade.h"
 #include "decode.h"
 #include "decode_cluster.h"
 #include "decode_launch.cuh"
@@ -49,7 +50,7 @@ struct Sizes {
   }
 };
 
-// The shared tokens that are read once: whole leaves, so that sums are the same.
+// The shared tokens that this kernel reads once: whole leaves, so that sums are the same.
 uint32_t SharedTokens(const pkv_cuda_attention& a) { return LeafStart(LeafOf(a.shared_tokens)); }
 
 Sizes SharedSizes(const pkv_cuda_attention& a, uint32_t grid) {
@@ -138,14 +139,21 @@ DecodeArgs ArgsOf(const pkv_cuda_attention& a) {
 // Leaves the sums of the shared tokens where the call goes on from them.
 cudaError_t DecodeShared(const pkv_cuda_attention& a, uint32_t grid, DecodeArgs* d) {
   float* parts = d->records + RecordBytes(a, grid) / 4;
-  d->first_token = SharedTokens(a);
-  d->nr_parts = 1;
-  DecodeArgs shared = *d;
-  shared.first_token = 0;
-  shared.one_context = d->first_token;
-  shared.parts_out = parts;
-  shared.nr_seqs = 1;
-  const cudaError_t error = Launch(a, SharedSizes(a, grid), grid, shared);
+  cudaError_t error;
+  if (CascadeTakes(a)) {
+    d->first_token = CascadeTokens(a);
+    d->nr_parts = CascadeParts(a, grid);
+    error = Cascade(a, grid, parts);
+  } else {
+    d->first_token = SharedTokens(a);
+    d->nr_parts = 1;
+    DecodeArgs shared = *d;
+    shared.first_token = 0;
+    shared.one_context = d->first_token;
+    shared.parts_out = parts;
+    shared.nr_seqs = 1;
+    error = Launch(a, SharedSizes(a, grid), grid, shared);
+  }
   d->parts = parts;
   return error;
 }
@@ -153,9 +161,11 @@ cudaError_t DecodeShared(const pkv_cuda_attention& a, uint32_t grid, DecodeArgs*
 }  // namespace
 
 size_t DecodeWorkspace(const pkv_cuda_attention& a) {
-  size_t parts =
-      SharedTokens(a) == 0 ? 0 : size_t{a.nr_tokens} * a.nr_q_heads * (a.layout->head_dim + 2) * 4;
-  return kCounterBytes + RecordBytes(a, GridBlocks()) + parts;
+  const uint32_t grid = GridBlocks();
+  const size_t parts = SharedTokens(a) == 0 ? 0
+                                            : CascadeRoom(a, grid) * a.nr_q_heads *
+                                                  (a.layout->head_dim + 2) * sizeof(float);
+  return kCounterBytes + RecordBytes(a, grid) + parts;
 }
 
 cudaError_t Decode(const pkv_cuda_attention& a) {

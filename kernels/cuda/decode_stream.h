@@ -8,7 +8,8 @@
 
 namespace pagedkv {
 
-// May the call go here, or what of it comes after d.first_token? Results are right to rounding, but not the same bits in another batch.
+// May the call go here, or what of it comes after d.first_token? Results are right to rounding, but
+// not the same bits in another batch.
 bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d);
 
 // Of the calls that go here: has it enough tiles and rows for the last of them to be dealt out

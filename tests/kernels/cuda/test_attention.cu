@@ -19,13 +19,15 @@ constexpr uint32_t kRow = kHeads * kGroup * kDim;
 // K and V of every token of one sequence, and room for its pages in an arena of their own.
 struct Step {
   std::vector<uint32_t> starts{0}, context, table;
-  uint32_t most_queries = 0, most_context = 0, row_slots;
+  uint32_t most_queries = 0, most_context = 0, row_slots, shared;
 
-  // Sequences of so many query tokens, on contexts of up to `longest` more.
-  Step(const std::vector<uint32_t>& queries, uint32_t longest) {
+  // Sequences of so many query tokens, on contexts of up to `longest` more, the first `whole` pages
+  // of which all share.
+  Step(const std::vector<uint32_t>& queries, uint32_t longest, uint32_t whole = 0)
+      : shared(whole * kPage) {
     for (uint32_t nr : queries) {
       starts.push_back(starts.back() + nr);
-      context.push_back(nr + random_in(0, longest));
+      context.push_back(nr + random_in(shared, longest));
       most_queries = std::max(most_queries, nr);
       most_context = std::max(most_context, context.back());
     }
@@ -33,6 +35,9 @@ struct Step {
     table.resize(queries.size() * row_slots);
     for (uint32_t i = 0; i < table.size(); i++) table[i] = i;
     random_shuffle(table.data(), static_cast<uint32_t>(table.size()));
+    for (uint32_t i = row_slots; i < table.size(); i++) {
+      if (i % row_slots < whole) table[i] = table[i % row_slots];
+    }
   }
 };
 
@@ -62,6 +67,7 @@ class Server {
     a.max_context_tokens = step.most_context;
     a.q_dtype = PKV_BF16;
     a.scale = 0.088388f;
+    a.shared_tokens = step.shared;
     a.query_start = starts.data();
     a.context_tokens = context.data();
     a.table = table.data();
@@ -148,6 +154,8 @@ int main() {
       TestStep(&server, "prefill", Step({150, 64}, longest), flags);
       TestStep(&server, "mixed", Step(mixed, longest), flags);
       TestStep(&server, "one token", Step({1}, 0), flags);
+      TestStep(&server, "cascade", Step(decode, longest, longest / kPage / 2), flags);
+      TestStep(&server, "cascade, mixed", Step(mixed, longest, longest / kPage / 2), flags);
     }
   }
   TestInvariant(&server);

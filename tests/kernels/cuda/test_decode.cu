@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 
+#include "cascade.h"
 #include "decode.h"
 #include "kit.cuh"
 #include "reference.cuh"
@@ -15,7 +16,7 @@ struct Config {
   uint32_t dtype = PKV_BF16, q_dtype = PKV_BF16, head_dim = 128;
   uint32_t nr_kv_heads = 2, group = 4, page_tokens = 16;
   uint32_t window = 0;
-  float softcap = 0;
+  float softcap = 0, scale = 0;  // scale 0: 1 / sqrt(head_dim)
   bool alibi = false, scales = false, token_major = false;
   uint32_t shared = 0;   // tokens, whole pages: all sequences' contexts begin with the first one's
   bool cascade = false;  // the call is told so
@@ -93,6 +94,7 @@ __global__ void LateKernel(uint32_t* to, const uint32_t* from, size_t nr) {
 struct Result {
   bool guarded;
   bool repeated;  // the same bits again, and a workspace that is ready for the next call
+  bool wide;  // the shared tokens went to Cascade()
   double error, lse_error;
   // by sequence and position: the bits of a row of out and of lse
   std::map<std::pair<uint32_t, uint32_t>, std::pair<std::vector<uint16_t>, std::vector<float>>>
@@ -251,7 +253,7 @@ Result Run(const Config& c, const std::vector<Sequence>& sequences, uint64_t see
   a.max_query_tokens = most_queries;
   a.max_context_tokens = most;
   a.q_dtype = c.q_dtype;
-  a.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
+  a.scale = c.scale != 0 ? c.scale : 1 / std::sqrt(static_cast<float>(c.head_dim));
   a.softcap = c.softcap;
   a.shared_tokens = c.cascade ? c.shared : 0;
   a.window = c.window;
@@ -291,6 +293,7 @@ Result Run(const Config& c, const std::vector<Sequence>& sequences, uint64_t see
   std::vector<float> have_lse = lse.Get();
   Result r;
   r.repeated = repeated;
+  r.wide = pagedkv::CascadeTakes(a);
   r.guarded = out.Guarded() && lse.Guarded() && arena.Guarded() && workspace.Guarded();
   r.error = HalfError(have, c.q_dtype == PKV_BF16, ref.Get());
   r.lse_error = kit::LargestError(have_lse, ref_lse.Get());
@@ -424,6 +427,93 @@ void TestLarge(uint32_t most) {
   TestOne(c, RandomBatch(64, most, 1), "a large batch");
 }
 
+// Where bits need not be the same: `queries` tokens a sequence at most, tails of none on.
+void TestFastCascade(Config c, uint32_t nr, uint32_t shared, uint32_t queries, bool wide,
+                     const char* what) {
+  std::vector<Sequence> batch;
+  c.invariant = false;
+  c.cascade = true;
+  c.shared = shared / c.page_tokens * c.page_tokens;
+  for (uint32_t i = 0; i < nr; i++) {
+    const uint32_t mine = i == 0 ? queries : random_in(0, 7) == 0 ? 0 : random_in(1, queries);
+    const uint32_t tail = random_in(0, 3) == 0 ? random_in(0, 1) : random_in(0, 300);
+    batch.push_back({i, c.shared + std::max(mine, 1u) - (i != 0) + tail, mine});
+  }
+  Result r = Run(c, batch, random_bits());
+  kit::Ok(r.guarded && r.wide == wide && r.error < 1e-2 && r.lse_error < 1e-2,
+          "cascade, fast, %s: dtype %u, dim %u, %u x %u heads, pages of %u, %u sequences of up to "
+          "%u on %u tokens: error %.1e, of lse %.1e%s%s",
+          what, c.dtype, c.head_dim, c.nr_kv_heads, c.group, c.page_tokens, nr, queries, c.shared,
+          r.error, r.lse_error, r.guarded ? "" : ", wrote past its end",
+          r.wide == wide ? "" : ", went elsewhere");
+}
+
+void TestFastCascades() {
+  const Config plain;
+  TestFastCascade(plain, 1, 500, 1, false, "few rows");
+  TestFastCascade(plain, 1, 500, 9, true, "one sequence");
+  TestFastCascade(plain, 33, 128, 1, true, "one block");
+  TestFastCascade(plain, 64, 144, 1, true, "a block and a page");
+  TestFastCascade(plain, 64, 2000, 1, true, "two tiles");
+  TestFastCascade(plain, 33, 8192, 1, true, "a long prefix");
+  TestFastCascade(plain, 200, 1008, 1, true, "many sequences");
+  TestFastCascade(plain, 40, 1008, 4, true, "several query tokens");
+  TestFastCascade(plain, 40, 700, 12, true, "more query tokens");
+  TestFastCascade(plain, 600, 400, 12, true, "more tiles than multiprocessors");
+  for (uint32_t page : {8u, 24u, 48u, 64u, 256u}) {
+    Config c;
+    c.page_tokens = page;
+    TestFastCascade(c, 50, 1100, 1, true, "page size");
+  }
+  for (uint32_t group : {1u, 3u, 5u, 7u, 8u, 16u}) {
+    Config c;
+    c.group = group;
+    c.nr_kv_heads = random_in(1, 5);
+    TestFastCascade(c, 70, 900, 1, true, "groups");
+    TestFastCascade(c, 40, 900, 3, true, "groups");
+  }
+  for (uint32_t dim : {64u, 96u}) {
+    Config c;
+    c.head_dim = dim;
+    c.token_major = true;
+    TestFastCascade(c, 64, 1000, 1, dim == 64, "dims");
+    c.dtype = c.q_dtype = PKV_F16;
+    c.nr_kv_heads = 1;
+    TestFastCascade(c, 64, 1000, 2, dim == 64, "dims");
+  }
+  Config c;
+  c.scale = 2;
+  TestFastCascade(c, 64, 1000, 1, true, "a sharp softmax");
+  c = plain;
+  c.dtype = PKV_E4M3;
+  c.scales = true;
+  TestFastCascade(c, 64, 1000, 1, false, "fp8");
+  c = plain;
+  c.softcap = 5;
+  TestFastCascade(c, 64, 1000, 1, false, "a soft-cap");
+}
+
+// One workspace serves all smaller calls: whatever their parts, there is room for them.
+void TestRoom() {
+  bool enough = true;
+  for (int i = 0; i < 20000 && enough; i++) {
+    pkv_kv_layout l;
+    const uint32_t heads = random_in(1, 40), group = random_in(1, 16), sms = random_in(1, 200);
+    if (pkv_kv_layout_init(&l, PKV_BF16, 1, heads, 128, 16)) exit(1);
+    struct pkv_cuda_attention a = {};
+    a.layout = &l;
+    a.nr_q_heads = heads * group;
+    a.nr_tokens = random_in(1, random_in(0, 1) ? 100 : 3000);
+    a.shared_tokens = random_in(128, 20000);
+    const uint64_t room = pagedkv::CascadeRoom(a, sms);
+    a.nr_tokens = random_in(1, a.nr_tokens);
+    a.shared_tokens = random_in(128, a.shared_tokens);
+    enough = uint64_t{a.nr_tokens} * pagedkv::CascadeParts(a, sms) <= room &&
+             pagedkv::CascadeRoom(a, sms) <= room;
+  }
+  kit::Ok(enough, "cascade: room for the parts of all smaller calls");
+}
+
 void TestShapes(uint32_t most) {
   const Config plain;
   TestOne(plain, {{0, 1, 1}}, "one token");
@@ -535,6 +625,8 @@ void TestSmall() {
   c.window = 100;
   TestOne(c, {{0, 300, 1}, {1, 70, 4}}, "pages of no whole tiles, a window");
   TestCascade(ConfigOf(PKV_BF16, 128), 3, 256);
+  TestFastCascade(Config(), 24, 272, 1, true, "small");
+  TestFastCascade(Config(), 15, 272, 3, true, "small");
 }
 
 }  // namespace
@@ -554,5 +646,7 @@ int main() {
   TestInvariant(Config(), most);
   TestCascade(Config(), 5, 8192);
   TestCascade(Config(), 40, 1008);
+  TestFastCascades();
+  TestRoom();
   return kit::Done();
 }

@@ -53,6 +53,13 @@ inline int NrSets(size_t bytes, int most = 64) {
   return static_cast<int>(std::min<size_t>(std::max<size_t>(nr, 2), most));
 }
 
+inline int NrSms() {
+  int device = 0, nr = 0;
+  BENCH_MUST(cudaGetDevice(&device));
+  BENCH_MUST(cudaDeviceGetAttribute(&nr, cudaDevAttrMultiProcessorCount, device));
+  return nr;
+}
+
 // Median microseconds of one launch(stream, set) of `nr` in a row, over `rounds` replays, with a
 // rest before each: work that the card's power limit slows down is faster then.
 template <class Launch>

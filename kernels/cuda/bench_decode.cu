@@ -10,6 +10,7 @@
 #include <string>
 
 #include "bench.cuh"
+#include "cascade.h"
 #include "decode.h"
 #include "reference.cuh"
 #include "roof.cuh"
@@ -176,6 +177,27 @@ class Setup {
         },
         Launches());
   }
+  // Of the shared tokens' kernel alone.
+  float SharedMicroseconds() {
+    float* parts;
+    const int sms = bench::NrSms();
+    BENCH_MUST(cudaMalloc(&parts, pagedkv::CascadeRoom(a_, sms) * a_.nr_q_heads *
+                                      (case_.head_dim + 2) * sizeof(float)));
+    const float us = bench::Microseconds(
+        nr_sets_,
+        [&](cudaStream_t stream, int set) {
+          a_.layer = set;
+          a_.stream = stream;
+          BENCH_MUST(pagedkv::Cascade(a_, sms, parts));
+        },
+        Launches());
+    BENCH_MUST(cudaFree(parts));
+    return us;
+  }
+  bool IsWide() const { return pagedkv::CascadeTakes(a_); }
+  double SharedOperations() const {
+    return 4.0 * pagedkv::CascadeTokens(a_) * a_.nr_tokens * a_.nr_q_heads * case_.head_dim;
+  }
   float RoofMicroseconds() {
     return bench::Microseconds(
         nr_sets_,
@@ -230,6 +252,11 @@ float Run(const Case& c) {
   printf("decode_%s_%s: %.1f us (%.2f TB/s; read roof: %.1f us, %.2fx", c.heads.name,
          c.name.c_str(), us, setup.bytes() / us * 1e-6, roof, us / roof);
   if (c.peer_us > 0) printf("; best peer: %.1f us, %.2fx", c.peer_us, c.peer_us / us);
+  if (setup.IsWide()) {
+    const float shared = setup.SharedMicroseconds();
+    printf("; shared tokens alone: %.1f us, %.0f TFLOP/s", shared,
+           setup.SharedOperations() / shared * 1e-6);
+  }
   printf("; error: %.1e)\n", error);
   fflush(stdout);
   if (!(error < 1e-2)) {
@@ -310,12 +337,27 @@ std::vector<Case> Cases() {
     c->window = 1024;
     c->name += "_window1k";
   }));
-  Case shared = {"64x8k_and_128", kLlama, Uniform(64, 8192 + 128)};
-  shared.shared = 8192;
-  cases.push_back(shared);
-  shared.cascade = true;
-  shared.name += "_cascade";
-  cases.push_back(shared);
+  struct Cascade {
+    const char* name;
+    Heads heads;
+    uint32_t nr_seqs, queries;
+  };
+  for (const Cascade& k :
+       {Cascade{"64x8k_and_128", kLlama, 64, 1}, Cascade{"16x8k_and_128", kLlama, 16, 1},
+        Cascade{"256x8k_and_128", kLlama, 256, 1}, Cascade{"64x8k_and_128_4tokens", kLlama, 64, 4},
+        Cascade{"64x8k_and_128", kLlama70, 64, 1}}) {
+    Case c = {k.name, k.heads, Uniform(k.nr_seqs, 8192 + 128)};
+    c.query_tokens = k.queries;
+    c.shared = 8192;
+    cases.push_back(c);
+    c.cascade = true;
+    c.name += "_cascade";
+    cases.push_back(c);
+    // what follows the shared tokens, alone
+    c = {k.name + std::string("_tails"), k.heads, Uniform(k.nr_seqs, 128)};
+    c.query_tokens = k.queries;
+    cases.push_back(c);
+  }
   for (Case c : {large, larger}) {
     c.arena_bytes = size_t{120} << 30;
     c.layers = 32;

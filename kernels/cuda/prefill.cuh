@@ -52,8 +52,8 @@ struct PrefillConfig {
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
   static constexpr int kQBytes = kRows * kHeadDim * 2;
   static constexpr int kStageBytes = kBlockN * kHeadDim * 2;
-  static constexpr int kProducerRegisters = kWarpgroups == 2 ? 56 : 32;
-  static constexpr int kConsumerRegisters = kWarpgroups == 2 ? 224 : 160;
+  static constexpr int kProducerRegisters = kWarpgroups == 2 ? 48 : 32;
+  static constexpr int kConsumerRegisters = kWarpgroups == 2 ? 232 : 160;
 };
 
 // What consumers need to know of a tile.
@@ -274,8 +274,9 @@ struct PrefillConsumer {
   static constexpr int kBlockN = Config::kBlockN;
   static constexpr int kHeadDim = Config::kHeadDim;
   static constexpr int kNarrowN = Config::kNarrow ? kBlockN / 2 : kBlockN;
-  // Weights may reach 2^8: sums and products have room for that, in half precision too.
-  static constexpr float kRiseLog2 = 8.0f;
+  // What this thread's weights in a row of a block may add up to: less than half precision holds.
+  static constexpr float kMostWeight = 8192.0f;
+  static constexpr float kMostWeightLog2 = 13.0f;
 
   const PrefillParams& p;
   Shared& shared;
@@ -297,6 +298,7 @@ struct PrefillConsumer {
   float sum[2];   // of this thread's columns
   float shrink[2];
   bool rescale;
+  bool fresh;  // the warp has a row that has seen nothing yet
 
   __device__ __forceinline__ void Release(uint64_t* empty) {
     if (threadIdx.x % 32 == 0) BarrierArrive(empty);
@@ -369,39 +371,41 @@ struct PrefillConsumer {
     if (first + kWidth - 1 <= lowest) return;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
+      // Columns 0, 1, 8, 9, 16, ... are this thread's; a bit of each that the row sees.
       const int32_t last = limit[r] - first;
+      const int32_t seen = (last >> 3) * 2 + ((last & 7) != 0) + 1;
+      const uint32_t visible = seen >= 32 ? ~0u : (1u << max(seen, 0)) - 1;
+#pragma unroll
+      for (int i = 0; i < kWidth / 4; i++) {
+        float& s = scores[i / 2 * 4 + 2 * r + i % 2];
+        s = visible & (1u << i) ? s : -INFINITY;
+      }
+    }
+  }
+
+  // May the weights of a row, by the present base, be more than kMostWeight? Positive floats are
+  // ordered as their bits are, and one instruction compares three integers.
+  template <int kWidth>
+  __device__ __forceinline__ bool Exceeds() const {
+    bool exceeds = false;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      int32_t most[2] = {};
 #pragma unroll
       for (int j = 0; j < kWidth / 8; j++) {
-        if (8 * j > last) scores[4 * j + 2 * r] = -INFINITY;
-        if (8 * j + 1 > last) scores[4 * j + 2 * r + 1] = -INFINITY;
+        most[j % 2] = __vimax3_s32(most[j % 2], __float_as_int(scores[4 * j + 2 * r]),
+                                   __float_as_int(scores[4 * j + 2 * r + 1]));
       }
+      const float peak = __int_as_float(max(most[0], most[1]));
+      exceeds = exceeds || !(fmaf(peak, p.scale_log2, -base[r]) <= kMostWeightLog2);
     }
+    return __any_sync(0xffffffff, exceeds);
   }
 
-  // The largest of this thread's exponents if it is positive, else anything not positive: positive
-  // floats are ordered as their bits are, and one instruction compares three integers.
+  // Raises the base of the exponents to the rows' maxima so far, and says in shrink what the sums
+  // so far are worth by the new base.
   template <int kWidth>
-  __device__ __forceinline__ float Growth() const {
-    int32_t most[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) most[i] = __float_as_int(scores[i]);
-#pragma unroll
-    for (int i = 4; i < kWidth / 2; i += 8) {
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        const int32_t x = __float_as_int(scores[i + j]);
-        most[j] = i + 4 + j < kWidth / 2
-                      ? __vimax3_s32(most[j], x, __float_as_int(scores[i + 4 + j]))
-                      : max(most[j], x);
-      }
-    }
-    return __int_as_float(max(__vimax3_s32(most[0], most[1], most[2]), most[3]));
-  }
-
-  // Moves the base of the exponents to the rows' maxima, and says in shrink what the sums so far
-  // are worth by the new base.
-  template <int kWidth>
-  __device__ __forceinline__ void Rebase() {
+  __device__ __forceinline__ void Raise() {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       float peak = -INFINITY;
@@ -411,68 +415,87 @@ struct PrefillConsumer {
       }
       peak = fmaxf(peak, __shfl_xor_sync(0xffffffff, peak, 1));
       peak = fmaxf(peak, __shfl_xor_sync(0xffffffff, peak, 2));
-      const bool fresh = base[r] == -INFINITY;
-      const float rise = fresh ? (peak == -INFINITY ? 0.0f : peak) : fmaxf(peak, 0.0f);
-      shrink[r] = fresh ? 0.0f : Exp2(-rise);
+      const float to = fmaxf(base[r], peak * p.scale_log2);
+      shrink[r] = to == -INFINITY ? 0.0f : Exp2(base[r] - to);
       sum[r] *= shrink[r];
-      base[r] = fresh ? peak : base[r] + rise;
+      base[r] = to;
+    }
+    fresh = __any_sync(0xffffffff, base[0] == -INFINITY || base[1] == -INFINITY);
+  }
+
+  // Weights of 16 tokens, as the next product takes them, and what they add to the rows' sums.
+  __device__ __forceinline__ void Weigh(uint32_t* to, const float* of, const float (&bases)[2],
+                                        float (&added)[4]) const {
 #pragma unroll
-      for (int j = 0; j < kWidth / 8; j++) {
-        scores[4 * j + 2 * r] -= rise;
-        scores[4 * j + 2 * r + 1] -= rise;
-      }
+    for (int i = 0; i < 4; i++) {
+      const float low = Exp2(fmaf(of[2 * i], p.scale_log2, -bases[i % 2]));
+      const float high = Exp2(fmaf(of[2 * i + 1], p.scale_log2, -bases[i % 2]));
+      added[i % 2 * 2] += low;
+      added[i % 2 * 2 + 1] += high;
+      to[i] = PackPair<T>(low, high);
     }
   }
 
-  // Turns scores into weights (as floats, in place). The base need not be the maximum, only close
-  // enough that weights, sums and output are in range: it moves when a row's maximum has risen by
-  // kRiseLog2. Most blocks so do without maxima, and without a rescaled output. kFirst: of a tile.
-  template <int kWidth, bool kFirst>
-  __device__ __forceinline__ void Softmax() {
-    bool fresh = false;
+  // Turns a block's scores into weights; the scores stay. between() goes between those of the first
+  // kEarly * 16 tokens and the others: until then the product before may still read weights.
+  template <int kWidth, int kEarly, typename Between>
+  __device__ __forceinline__ void WeighBlock(float (&added)[4], Between between) {
+    float bases[2];
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      fresh = fresh || base[r] == -INFINITY;
-      const float b = base[r] == -INFINITY ? 0.0f : base[r];
+    for (int r = 0; r < 2; r++) bases[r] = base[r] == -INFINITY ? 0.0f : base[r];
 #pragma unroll
-      for (int j = 0; j < kWidth / 8; j++) {
+    for (int i = 0; i < 4; i++) added[i] = 0;
+    uint32_t early[kBlockN / 4];
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
-          float& s = scores[4 * j + 2 * r + e];
-          s = fmaf(s, p.scale_log2, -b);
-        }
+    for (int i = 0; i < kEarly; i++) Weigh(&early[4 * i], &scores[8 * i], bases, added);
+    between();
+#pragma unroll
+    for (int i = 0; i < 4 * kEarly; i++) {
+      // In a register of its own until here: the product before holds those of weights.
+      asm volatile("mov.b32 %0, %1;" : "=r"(weights[i]) : "r"(early[i]));
+    }
+#pragma unroll
+    for (int i = kEarly; i < kWidth / 16; i++) {
+      Weigh(&weights[4 * i], &scores[8 * i], bases, added);
+    }
+#pragma unroll
+    for (int i = kWidth / 4; i < kBlockN / 4; i++) weights[i] = 0;
+  }
+
+  // Turns scores into weights, and adds these to the sums.
+  //
+  // The base need not be the maximum, only close enough that weights, sums and output are in range:
+  // it is raised when weights might be more than kMostWeight. Most blocks so do without maxima
+  // across lanes, and without a rescaled output. Where products go on meanwhile, nothing is looked
+  // for before: weights that turn out to be too much are made anew, from a higher base. So nothing
+  // has to be known of all scores before the first exponential, and all else goes on in the shadow
+  // of the exponentials, which take longest. kFirst: of a tile.
+  template <int kWidth, bool kFirst, typename Between>
+  __device__ __forceinline__ void Softmax(Between between) {
+    // The product before ends after about three quarters of the exponentials of a whole block.
+    constexpr int kMost = Config::kOverlap ? kBlockN / 16 * 3 / 4 : 0;
+    constexpr int kEarly = kWidth / 16 < kMost ? kWidth / 16 : kMost;
+    float added[4];
+    rescale = kFirst || fresh || (!Config::kOverlap && Exceeds<kWidth>());
+    if (rescale) Raise<kWidth>();
+    WeighBlock<kWidth, kEarly>(added, between);
+    if (Config::kOverlap && !kFirst) {
+      const bool in_range =
+          added[0] + added[1] <= kMostWeight && added[2] + added[3] <= kMostWeight;
+      if (__builtin_expect(!__all_sync(0xffffffff, rescale || in_range), 0)) {
+        rescale = true;
+        Raise<kWidth>();
+        WeighBlock<kWidth, 0>(added, [] {});
       }
     }
-    rescale = kFirst || __any_sync(0xffffffff, fresh | !(Growth<kWidth>() <= kRiseLog2));
-    if (rescale) Rebase<kWidth>();
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      float block[2] = {};
-#pragma unroll
-      for (int j = 0; j < kWidth / 8; j++) {
-#pragma unroll
-        for (int e = 0; e < 2; e++) {
-          float& s = scores[4 * j + 2 * r + e];
-          s = Exp2(s);
-          block[e] += s;
-        }
-      }
-      sum[r] += block[0] + block[1];
-    }
+    sum[0] += added[0] + added[1];
+    sum[1] += added[2] + added[3];
   }
 
   __device__ __forceinline__ void RescaleOutput() {
     if (!rescale) return;
 #pragma unroll
     for (int i = 0; i < kHeadDim / 2; i++) out[i] *= shrink[i / 2 % 2];
-  }
-
-  template <int kWidth>
-  __device__ __forceinline__ void Pack(uint32_t (&to)[kBlockN / 4]) const {
-#pragma unroll
-    for (int i = 0; i < kBlockN / 4; i++) {
-      to[i] = i < kWidth / 4 ? PackPair<T>(scores[2 * i], scores[2 * i + 1]) : 0;
-    }
   }
 
   __device__ __forceinline__ void TakeTurn() {
@@ -491,6 +514,7 @@ struct PrefillConsumer {
     for (int r = 0; r < 2; r++) {
       base[r] = -INFINITY;
       sum[r] = 0;
+      fresh = true;
       limit[r] = static_cast<int32_t>(work.first_position + row_tokens[r]) -
                  static_cast<int32_t>(threadIdx.x % 4 * 2);
     }
@@ -532,18 +556,21 @@ struct PrefillConsumer {
     const float last_base[2] = {base[0], base[1]}, last_sum[2] = {sum[0], sum[1]};
     if (kNext) Begin(shared.work[to.index]);
     Mask<kWidth>(n);
-    Softmax<kWidth, kNext>();
-    // It passes at once. But the compiler moves nothing over its loop, and so can't put off the
-    // softmax until after the wait for the output.
-    BarrierWait(&shared.full[v], v_parity);
-    AwaitOutput(v);
+    Softmax<kWidth, kNext>([&] {
+      // It passes at once. But the compiler moves nothing over its loop, and so can't put off the
+      // first weights until after the wait for the output.
+      BarrierWait(&shared.full[v], v_parity);
+      WgmmaWait<0>();
+      WgmmaPin(out);
+      WgmmaPin(weights);
+    });
+    Release(&shared.empty[v]);
     if (kNext) {
       Store(shared.work[slot.index], last_base, last_sum);
       Release(&shared.q_empty[slot.index]);
       ClearOutput();
       slot = to;
     }
-    Pack<kWidth>(weights);
     if (!kNext) RescaleOutput();
   }
 
@@ -558,8 +585,7 @@ struct PrefillConsumer {
     IssueScores<kBlockN>(0, k);
     AwaitScores<kBlockN, 0>(k);
     Mask<kBlockN>(n);
-    Softmax<kBlockN, true>();
-    Pack<kBlockN>(weights);
+    Softmax<kBlockN, true>([] {});
     for (;;) {
       while (n > 0) Step<kBlockN, false>(--n);
       RingPlace<Config::kQSlots> to = slot;
@@ -588,9 +614,8 @@ struct PrefillConsumer {
     IssueScores<kWidth>(slot.index, k);
     AwaitScores<kWidth, 0>(k);
     Mask<kWidth>(n);
-    Softmax<kWidth, false>();
+    Softmax<kWidth, false>([] {});
     RescaleOutput();
-    Pack<kWidth>(weights);
     const uint32_t v = AwaitStage();
     ZeroPastContext(v);
     IssueOutput(v);
@@ -611,7 +636,7 @@ struct PrefillConsumer {
         PlainStep<kBlockN>(n);
       }
       while (n > 0) PlainStep<kBlockN>(--n);
-      Store(work, base, sum);
+      Store(shared.work[slot.index], base, sum);
       Release(&shared.q_empty[slot.index]);
     }
   }

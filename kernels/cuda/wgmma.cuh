@@ -65,6 +65,12 @@ __device__ __forceinline__ void WgmmaPin(float (&d)[n]) {
   for (int i = 0; i < n; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
 
+template <int n>
+__device__ __forceinline__ void WgmmaPin(uint32_t (&a)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; i++) asm volatile("" : "+r"(a[i])::"memory");
+}
+
 // Wgmma<T, n>: Begin() and Add() multiply A and B from shared memory, both K-major; Begin() begins
 // the sums. Registers() takes A from registers and B MN-major, and adds. All are 16 deep.
 template <typename T, int n>

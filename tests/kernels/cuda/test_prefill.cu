@@ -210,6 +210,8 @@ const Shape kShapes[] = {
     {"rows of the table", PKV_BF16, 128, 8, 2, 16, {{300, 301}, {50, 1000}, {3, 30}}, false, true},
     {"wide rows of q", PKV_BF16, 128, 8, 2, 16, {{300, 301}, {50, 90}}, false, false, 1024, 37},
     {"sharp softmax", PKV_BF16, 128, 8, 2, 16, {{700, 900}}, false, false, 0, 0, 2.0f},
+    {"one-hot softmax", PKV_BF16, 128, 8, 2, 16, {{500, 900}}, false, false, 0, 0, 12.0f},
+    {"one-hot softmax, half", PKV_F16, 128, 8, 2, 16, {{500, 900}}, false, false, 0, 0, 12.0f},
 };
 
 }  // namespace

@@ -91,6 +91,7 @@ struct PrefillParams {
   uint32_t nr_seqs;
   uint32_t nr_kv_heads;
   uint32_t group;
+  uint32_t group_inverse;  // row / group is row * group_inverse >> 16
   uint32_t tile_tokens;
   uint32_t page_tokens;
   uint32_t copy_tokens;  // of one copy: divides page_tokens and kBlockN
@@ -566,7 +567,7 @@ struct PrefillConsumer {
     });
     Release(&shared.empty[v]);
     if (kNext) {
-      Store(shared.work[slot.index], last_base, last_sum);
+      Store(slot.index, last_base, last_sum);
       Release(&shared.q_empty[slot.index]);
       ClearOutput();
       slot = to;
@@ -604,7 +605,7 @@ struct PrefillConsumer {
     ZeroPastContext(v);
     IssueOutput(v);
     AwaitOutput(v);
-    Store(shared.work[slot.index], base, sum);
+    Store(slot.index, base, sum);
   }
 
   // Scores, softmax and output of block n, one after the other.
@@ -636,60 +637,70 @@ struct PrefillConsumer {
         PlainStep<kBlockN>(n);
       }
       while (n > 0) PlainStep<kBlockN>(--n);
-      Store(shared.work[slot.index], base, sum);
+      Store(slot.index, base, sum);
       Release(&shared.q_empty[slot.index]);
     }
   }
 
-  // Lane q of a quad has words q of four chunks of 16 bytes; afterwards it has chunk q.
-  __device__ __forceinline__ static void TransposeQuad(uint32_t (&w)[4]) {
-    const uint32_t lane = threadIdx.x;
-#pragma unroll
-    for (int d = 1; d < 4; d *= 2) {
-      const bool high = (lane & d) != 0;
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if (i & d) continue;
-        const uint32_t give = high ? w[i] : w[i + d];
-        const uint32_t got = __shfl_xor_sync(0xffffffff, give, d);
-        w[i] = high ? got : w[i];
-        w[i + d] = high ? w[i + d] : got;
-      }
-    }
-  }
-
-  __device__ __forceinline__ void Store(const PrefillWork& work, const float (&bases)[2],
+  // Writes a tile's output, by way of where its q was, so that rows go out whole.
+  __device__ __forceinline__ void Store(uint32_t of, const float (&bases)[2],
                                         const float (&sums)[2]) {
-    const uint32_t lane = threadIdx.x % 32;
+    constexpr uint32_t kRowBytes = kHeadDim * 2, kWarpBytes = 16 * kRowBytes;
+    const PrefillWork& work = shared.work[of];
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     const uint32_t nr_rows = work.nr_tokens * p.group;
+    const uint32_t nr_heads = p.nr_kv_heads * p.group;
+    const uint64_t first =
+        static_cast<uint64_t>(work.first_token) * nr_heads + work.kv_head * p.group;
+    float inverse[2];
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       float total = sums[r] + __shfl_xor_sync(0xffffffff, sums[r], 1);
       total += __shfl_xor_sync(0xffffffff, total, 2);
-      const float inverse = 1.0f / total;
-      const uint32_t row = warpgroup * 64 + threadIdx.x % 128 / 32 * 16 + r * 8 + lane / 4;
-      const uint32_t token = row_tokens[r];
-      const uint64_t at =
-          static_cast<uint64_t>(work.first_token + token) * (p.nr_kv_heads * p.group) +
-          work.kv_head * p.group + row - token * p.group;
-      uint8_t* to = static_cast<uint8_t*>(p.out) + at * kHeadDim * 2;
-#pragma unroll
-      for (int j = 0; j < kHeadDim / 8; j += 4) {
-        uint32_t w[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const float* o = &out[4 * (j + i) + 2 * r];
-          w[i] = PackPair<T>(o[0] * inverse, o[1] * inverse);
-        }
-        TransposeQuad(w);
-        if (row < nr_rows) {
-          *reinterpret_cast<uint4*>(to + (j + lane % 4) * 16) = make_uint4(w[0], w[1], w[2], w[3]);
-        }
-      }
+      inverse[r] = 1.0f / total;
+      const uint32_t row = warpgroup * 64 + warp * 16 + r * 8 + lane / 4;
       if (p.lse != nullptr && row < nr_rows && lane % 4 == 0) {
-        p.lse[at] = (bases[r] + log2f(total)) * kLn2;
+        p.lse[first + row_tokens[r] * (nr_heads - p.group) + row] =
+            (bases[r] + log2f(total)) * kLn2;
       }
     }
+    // A warp's 16 rows; chunk c of 16 bytes of row r is at place c ^ (r % 8).
+    constexpr uint32_t kWarpsAPart = 64 * 128 / kWarpBytes;
+    uint8_t* stage = shared.q[of] + warp / kWarpsAPart * (Config::kRows * 128) +
+                     warpgroup * 64 * 128 + warp % kWarpsAPart * kWarpBytes;
+    NamedBarrierSync(1 + Config::kWarpgroups + warpgroup, 128);  // all have done with q
+    const uint32_t row8 = lane % 16;
+#pragma unroll
+    for (int j = 0; j < kHeadDim / 8; j += 2) {
+      uint32_t w[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float* o = &out[4 * (j + i / 2) + 2 * (i % 2)];
+        w[i] = PackPair<T>(o[0] * inverse[i % 2], o[1] * inverse[i % 2]);
+      }
+      const uint32_t to =
+          SharedAddress(stage) + row8 * kRowBytes + ((j + lane / 16) ^ (row8 % 8)) * 16;
+      asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to),
+                   "r"(w[0]), "r"(w[1]), "r"(w[2]), "r"(w[3])
+                   : "memory");
+    }
+    __syncwarp();
+    constexpr uint32_t kChunks = kRowBytes / 16, kRowsAtOnce = 32 / kChunks;
+#pragma unroll
+    for (uint32_t i = 0; i < 16; i += kRowsAtOnce) {
+      const uint32_t in_warp = i + lane / kChunks, chunk = lane % kChunks;
+      const uint32_t row = warpgroup * 64 + warp * 16 + in_warp;
+      const uint4 bytes = *reinterpret_cast<const uint4*>(stage + in_warp * kRowBytes +
+                                                          (chunk ^ (in_warp % 8)) * 16);
+      const uint32_t token = row * p.group_inverse >> 16;
+      if (row < nr_rows) {
+        uint8_t* to = static_cast<uint8_t*>(p.out) +
+                      (first + token * (nr_heads - p.group) + row) * kRowBytes + chunk * 16;
+        *reinterpret_cast<uint4*>(to) = bytes;
+      }
+    }
+    AsyncProxyFence();
+    __syncwarp();
   }
 
   __device__ __forceinline__ void Run() {

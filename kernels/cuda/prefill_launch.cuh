@@ -78,6 +78,7 @@ PrefillParams MakePrefillParams(const pkv_cuda_attention& a) {
   p.nr_seqs = a.nr_seqs;
   p.nr_kv_heads = l.nr_kv_heads;
   p.group = group;
+  p.group_inverse = 65535 / group + 1;
   p.tile_tokens = Config::kRows / group;
   p.page_tokens = l.page_tokens;
   p.copy_tokens = std::gcd(l.page_tokens, static_cast<uint32_t>(Config::kBlockN));

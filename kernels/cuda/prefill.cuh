@@ -211,6 +211,8 @@ __device__ __forceinline__ void PrefillProduce(const PrefillParams& p, const CUt
                                                const CUtensorMap* k_map, const CUtensorMap* v_map,
                                                PrefillShared<Config>& shared) {
   const uint32_t lane = threadIdx.x % 32;
+  // The launch before may run until here: whatever is read or written comes after this.
+  asm volatile("griddepcontrol.wait;" ::: "memory");
   PrefillTiles tiles(p.query_start, p.context_tokens, p.nr_seqs, p.tile_tokens, Config::kBlockN);
   PrefillDealer dealer(p.next_tile, p.nr_kv_heads, tiles.nr_tiles());
   RingPlace<Config::kQSlots> slot;
@@ -726,6 +728,7 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
   extern __shared__ __align__(1024) uint8_t raw[];
   PrefillShared<Config>& shared = *reinterpret_cast<PrefillShared<Config>*>(raw);
   if (threadIdx.x == 0) {
+    asm volatile("griddepcontrol.launch_dependents;");  // they wait for this launch's end
     for (int i = 0; i < Config::kQSlots; i++) {
       BarrierInit(&shared.q_full[i], 1);
       BarrierInit(&shared.q_empty[i], 4 * Config::kWarpgroups);

@@ -110,14 +110,11 @@ cudaError_t LaunchPrefill(const pkv_cuda_attention& a) {
   const auto kernel = PrefillKernel<Config>;
   constexpr int kSharedBytes = sizeof(PrefillShared<Config>);
   static_assert(kSharedBytes <= 227 << 10, "more shared memory than a block can have");
-  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
-  if (error != cudaSuccess) return error;
   const uint64_t tiles =
       (static_cast<uint64_t>(a.nr_tokens) / p.tile_tokens + a.nr_seqs) * l.nr_kv_heads;
   const uint32_t blocks = static_cast<uint32_t>(std::min<uint64_t>(nr_sms, tiles));
-  kernel<<<blocks, Config::kThreads, kSharedBytes, static_cast<cudaStream_t>(a.stream)>>>(
-      p, q_map, k_map, v_map);
-  return cudaGetLastError();
+  return LaunchEarly(kernel, blocks, Config::kThreads, kSharedBytes,
+                     static_cast<cudaStream_t>(a.stream), p, q_map, k_map, v_map);
 }
 
 }  // namespace pagedkv

@@ -125,6 +125,7 @@ __device__ __forceinline__ void CascadeConsume(const CascadeArgs& a, const Casca
     c.limit[r] =
         static_cast<int32_t>(a.shared_tokens - 1) - static_cast<int32_t>(threadIdx.x % 4 * 2);
   }
+  c.fresh = true;
   c.lowest = static_cast<int32_t>(a.shared_tokens - 1);
   c.zero_begin = c.zero_end = 0;  // pages are whole: the rest of the last block is zeros already
   c.ClearOutput();
@@ -135,8 +136,8 @@ __device__ __forceinline__ void CascadeConsume(const CascadeArgs& a, const Casca
   c.template IssueScores<kBlockN>(0, k);
   c.template AwaitScores<kBlockN, 0>(k);
   c.template Mask<kBlockN>(n);
-  c.template Softmax<kBlockN, true>();
-  c.template Pack<kBlockN>(c.weights);
+  c.template Softmax<kBlockN, true>([] {});
+  c.LookAhead();
   while (n > work.begin) c.template Step<kBlockN, false>(--n);
   const uint32_t v = c.AwaitStage();
   c.IssueOutput(v);

@@ -15,8 +15,8 @@ namespace pagedkv {
 bool DealTakes(const pkv_cuda_attention& a, const DecodeArgs& d, uint32_t grid) {
   const uint64_t rows = uint64_t{a.nr_seqs} * a.layout->nr_kv_heads;
   // one warp adds up a row's records
-  return d.group <= 8 && d.parts == nullptr && a.nr_seqs <= kDealMaxSequences && rows >= PAGEDKV_DEAL_ROWS &&
-         grid * (1 + kDealtChunks) < kDealCounter &&
+  return d.group <= 8 && d.parts == nullptr && a.nr_seqs <= kDealMaxSequences &&
+         rows >= PAGEDKV_DEAL_ROWS && grid * (1 + kDealtChunks) < kDealCounter &&
          rows * d.longest_tiles >= uint64_t{PAGEDKV_DEAL_LEAST} * kDealWarps * grid;
 }
 

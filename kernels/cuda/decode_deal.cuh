@@ -7,7 +7,7 @@
  * The line is cut into parts: one for each block, then equal chunks that blocks claim one after the
  * other. A part is cut into a piece for each warp. A warp goes from its piece of one part on to
  * that of the next without emptying its ring of copies, and never waits for the other warps, unless
- * it is two parts ahead of one.
+ * it is too many parts ahead of one.
  *
  * What row a warp ends in, and who has the rest of it, is arithmetic on the line. Of the warps of a
  * block that share a row the last to come adds up what the others laid into shared memory. Of
@@ -44,6 +44,9 @@ constexpr uint32_t kDealThreads = kDealWarps * 32;
 constexpr uint32_t kDealMaxSequences = 8192;
 constexpr uint32_t kDealCounter = 1023;   // of DecodeArgs::counters: chunks claimed
 constexpr uint32_t kDealMaxRecords = 16;  // of a row of the chunks: one warp adds them up
+constexpr uint32_t kMostAhead = 4;        // parts of a warp before another of its block
+constexpr uint32_t kClaims = 8;
+static_assert(kMostAhead + 2 < kClaims && kClaims <= kDealWarps, "one thread clears each");
 constexpr uint32_t kNoPart = ~0u;
 
 // The parts of the line.
@@ -89,7 +92,7 @@ struct DealMemory : TileShape<T, kDim, 1> {
   uint32_t came[2][kDealWarps], lie[2][kDealWarps];  // by the row's first warp
   DealPiece pieces[kDealWarps][2];
   uint32_t ended[kDealWarps];  // parts that a warp is through with
-  uint32_t claims[8];  // of the block's n'th part, in turns: n << 16 | chunk + 1, or n << 16
+  uint32_t claims[kClaims];  // of the block's n'th part, in turns: n << 16 | chunk + 1, or n << 16
   StreamLine line;
   DealParts parts;
   uint32_t sums[kDealMaxSequences / 32];
@@ -108,25 +111,30 @@ struct DealClaims {
     uint32_t* counter = a.counters + kDealCounter;
     const uint32_t chunk = atomicAdd(counter, 1);
     if (chunk == m->parts.nr_chunks + m->parts.blocks - 1) *counter = 0;
-    *static_cast<volatile uint32_t*>(m->claims + n % 8) =
+    *static_cast<volatile uint32_t*>(m->claims + n % kClaims) =
         n << 16 | (min(chunk, m->parts.nr_chunks) + 1);
   }
 
-  // A whole warp. No warp is more than four parts ahead of another, counting those that it only
-  // copies, so that claims keep their places for long enough.
+  // A whole warp. Waits for warps that have ended fewer than n - kMostAhead parts, for they have
+  // claims to take yet that would lose their places.
   __device__ static uint32_t Take(const DecodeArgs& a, Memory* m, uint32_t n) {
+    const uint32_t lane = threadIdx.x % 32;
+    while (__any_sync(0xffffffff, SharedNow(m->ended + lane % kDealWarps) + kMostAhead < n)) {
+      __nanosleep(50);
+    }
     uint32_t part = kNoPart;
-    if (threadIdx.x % 32 == 0) {
-      uint32_t claim = SharedNow(m->claims + n % 8);
+    if (lane == 0) {
+      uint32_t claim = SharedNow(m->claims + n % kClaims);
       while (claim >> 16 != n || (claim & 0xffff) == 0) {
         __nanosleep(50);
-        claim = SharedNow(m->claims + n % 8);
+        claim = SharedNow(m->claims + n % kClaims);
       }
       const uint32_t chunk = (claim & 0xffff) - 1;
       if (chunk < m->parts.nr_chunks) {
         part = m->parts.blocks + chunk;
         // the first warp to come claims the part after this one
-        if (atomicMax(m->claims + (n + 1) % 8, (n + 1) << 16) >> 16 < n + 1) Claim(a, m, n + 1);
+        uint32_t* next = m->claims + (n + 1) % kClaims;
+        if (atomicMax(next, (n + 1) << 16) >> 16 < n + 1) Claim(a, m, n + 1);
       }
     }
     return __shfl_sync(0xffffffff, part, 0);

@@ -153,7 +153,8 @@ __device__ __forceinline__ void Foresee(const DecodeArgs& a, const StreamPlace& 
     PrefetchBytes(a.q + p.first_query * a.q_row_bytes + uint64_t{p.head} * bytes, bytes);
   }
   // which row of the tables it is can't be checked, nor where one ends that doesn't begin a row
-  if (a.table_rows != nullptr || a.first_token != 0 || lane / 2 >= min(end - from, kForeseenTiles)) return;
+  if (a.table_rows != nullptr || a.first_token != 0) return;
+  if (lane / 2 >= min(end - from, kForeseenTiles)) return;
   const uint32_t token = (from - p.begin + lane / 2) * kTile;
   const uint32_t page = a.by_page(token), in_page = token - page * a.by_page.divisor;
   if (token >= p.context || page >= a.table_row_slots || in_page >= a.by_page.divisor) return;

@@ -60,6 +60,13 @@ inline int Done() {
 // Only shapes that take no time: under compute-sanitizer everything is a hundred times slower.
 inline bool Small() { return getenv("PAGEDKV_TEST_SMALL") != nullptr; }
 
+// Multiprocessors of the GPU.
+inline uint32_t Sms() {
+  int nr = 0;
+  cudaDeviceGetAttribute(&nr, cudaDevAttrMultiProcessorCount, 0);
+  return nr;
+}
+
 // Skips the program where there is no Hopper GPU; prints the seed.
 inline void Start() {
   int nr = 0, major = 0;

@@ -422,6 +422,12 @@ void TestLarge(uint32_t most) {
     batch[random_in(0, 99)] = {200, 40000, 1};
     TestOne(c, batch, "large with a long one");
   }
+  // a warp's pieces are whole rows, so that there is nothing to add up that it could wait for
+  Config whole = ConfigOf(PKV_BF16, 128);
+  whole.nr_kv_heads = 8;
+  std::vector<Sequence> rows;
+  for (uint32_t i = 0; i < 10 * kit::Sms() + kit::Sms() / 2 + 1; i++) rows.push_back({i, 64, 1});
+  TestOne(whole, rows, "rows as long as pieces");
   Config c = ConfigOf(PKV_F16, 64);
   c.nr_kv_heads = 12;
   TestOne(c, RandomBatch(64, most, 1), "a large batch");

@@ -52,8 +52,13 @@ struct PrefillConfig {
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
   static constexpr int kQBytes = kRows * kHeadDim * 2;
   static constexpr int kStageBytes = kBlockN * kHeadDim * 2;
-  static constexpr int kProducerRegisters = kWarpgroups == 2 ? 48 : 32;
+  static constexpr int kProducerRegisters = kWarpgroups == 2 ? 40 : 32;
   static constexpr int kConsumerRegisters = kWarpgroups == 2 ? 232 : 160;
+  // Whoever asks for more registers than the block began with waits for ever.
+  static constexpr int kFirstRegisters = (64 << 10) / kThreads / 8 * 8;
+  static_assert(kProducerRegisters + kWarpgroups * kConsumerRegisters <=
+                    (1 + kWarpgroups) * kFirstRegisters,
+                "more registers than a block has");
 };
 
 // What consumers need to know of a tile.

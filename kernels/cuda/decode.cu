@@ -10,7 +10,8 @@
 namespace pagedkv {
 namespace {
 
-// Of the workspace: a counter for each stretch, then records, then a cascade's parts.
+// Of the workspace: a counter for each stretch, and clusters' sums, both zero between calls; then
+// records, then a cascade's parts.
 constexpr size_t kCounterBytes = 4096;
 constexpr uint32_t kMostSeqs = 8192;  // a word for 32 of them where the weights of a chunk go
 
@@ -59,8 +60,7 @@ Sizes SharedSizes(const pkv_cuda_attention& a, uint32_t grid) {
 
 size_t RecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
   const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
-  const size_t bytes = std::max(
-      {sizes.record_bytes, StreamRecordBytes(a, grid), ClusterRecordBytes(a, grid)});
+  const size_t bytes = std::max(sizes.record_bytes, StreamRecordBytes(a, grid));
   return SharedTokens(a) == 0 ? bytes : std::max(bytes, SharedSizes(a, grid).record_bytes);
 }
 
@@ -97,7 +97,11 @@ cudaError_t Launch(const pkv_cuda_attention& a, const Sizes& sizes, uint32_t gri
   }
 }
 
-DecodeArgs ArgsOf(const pkv_cuda_attention& a) {
+float* SumsOf(const pkv_cuda_attention& a) {
+  return reinterpret_cast<float*>(static_cast<char*>(a.workspace) + kCounterBytes);
+}
+
+DecodeArgs ArgsOf(const pkv_cuda_attention& a, uint32_t grid) {
   const pkv_kv_layout& l = *a.layout;
   DecodeArgs d = {};
   d.k = static_cast<const char*>(a.base) + a.layer * l.layer_stride_bytes;
@@ -118,7 +122,7 @@ DecodeArgs ArgsOf(const pkv_cuda_attention& a) {
   d.k_scale = l.dtype == PKV_E4M3 ? a.k_scale : nullptr;
   d.v_scale = l.dtype == PKV_E4M3 ? a.v_scale : nullptr;
   d.counters = static_cast<uint32_t*>(a.workspace);
-  d.records = reinterpret_cast<float*>(static_cast<char*>(a.workspace) + kCounterBytes);
+  d.records = SumsOf(a) + ClusterBytes(grid) / sizeof(float);
   d.scale = a.scale;
   d.softcap = a.softcap;
   d.nr_seqs = a.nr_seqs;
@@ -165,7 +169,7 @@ size_t DecodeWorkspace(const pkv_cuda_attention& a) {
   const size_t parts = SharedTokens(a) == 0 ? 0
                                             : CascadeRoom(a, grid) * a.nr_q_heads *
                                                   (a.layout->head_dim + 2) * sizeof(float);
-  return kCounterBytes + RecordBytes(a, grid) + parts;
+  return kCounterBytes + ClusterBytes(grid) + RecordBytes(a, grid) + parts;
 }
 
 cudaError_t Decode(const pkv_cuda_attention& a) {
@@ -176,7 +180,7 @@ cudaError_t Decode(const pkv_cuda_attention& a) {
   const uint32_t grid = GridBlocks();
   const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
   if (!sizes.fits) return cudaErrorNotSupported;
-  DecodeArgs d = ArgsOf(a);
+  DecodeArgs d = ArgsOf(a, grid);
   if (SharedTokens(a) != 0) {
     // positions of query tokens are not known where the shared tokens are worked on
     if (a.window != 0 || a.alibi != nullptr) return cudaErrorNotSupported;
@@ -184,7 +188,7 @@ cudaError_t Decode(const pkv_cuda_attention& a) {
     if (error != cudaSuccess) return error;
   }
   if (!(a.flags & PKV_CUDA_INVARIANT)) {
-    if (ClusterTakes(a, d)) return Cluster(a, d);
+    if (ClusterTakes(a, d)) return Cluster(a, d, SumsOf(a));
     if (StreamTakes(a, d)) return Stream(a, d, grid);
   }
   return Launch(a, sizes, grid, d);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <string>
 
 #include "decode_cluster.cuh"
 #include "decode_cluster.h"
@@ -9,10 +11,14 @@
 namespace pagedkv {
 namespace {
 
-constexpr uint32_t kLogBlocks = 3;   // of a cluster
-constexpr uint32_t kLeastTiles = 2;  // of a warp
-constexpr uint32_t kMostTiles = 64;  // more, and the memory is all that counts
-constexpr uint32_t kWarpsOfRow = 4;  // with fewer, shares are too unequal
+uint32_t Knob(const char* name, uint32_t usual) {
+  const char* value = getenv((std::string("KNOB_") + name).c_str());
+  return value ? static_cast<uint32_t>(atoi(value)) : usual;
+}
+const uint32_t kWarpsOfRow = Knob("ROWS", 4), kMostTiles = Knob("MOST", 64), kFewRows = Knob("FEW", 8);
+constexpr uint32_t kLogBlocks = 1;      // of a cluster: all multiprocessors have room for such
+constexpr uint32_t kFewLogBlocks = 3;   // and where a row has many of them: fewer to add up
+constexpr uint32_t kMaxUnits = 16 * 128 / 4 / kClusterSlices;  // of a slice
 constexpr int kMaxDevices = 64;
 
 struct Instance {
@@ -25,6 +31,7 @@ template <class T, int kDim, int kBlocks>
 Instance InstanceOf(uint32_t nr_seqs, uint32_t nr) {
   constexpr size_t kShared = sizeof(ClusterMemory<T, kDim, kBlocks>);
   static_assert(kShared <= 232448, "shared memory");
+  if (nr_seqs == 1) return {ClusterKernel<T, kDim, kBlocks, 0>, kShared, nr};
   // most calls have few sequences, and a shorter way to their rows
   if (nr_seqs <= 32) return {ClusterKernel<T, kDim, kBlocks, 1>, kShared, nr};
   return {ClusterKernel<T, kDim, kBlocks, kClusterMostBatches>, kShared, nr};
@@ -56,26 +63,38 @@ Instance InstanceOf(const pkv_cuda_attention& a) {
 }
 
 // How many clusters the device has room for at a time; 0: it has none for most of it.
-uint32_t AskClusters(const Instance& i, int device) {
+uint32_t AskClusters(const Instance& i, int device, uint32_t log_blocks) {
   int sms = 0, nr = 0;
   cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
-  const EarlyLaunch launch(i.kernel, 1u << kLogBlocks, kClusterThreads, i.shared, nullptr,
-                           1u << kLogBlocks);
+  const EarlyLaunch launch(i.kernel, 1u << log_blocks, kClusterThreads, i.shared, nullptr,
+                           1u << log_blocks);
   if (launch.Clusters(i.kernel, &nr) != cudaSuccess) {
     cudaGetLastError();  // nobody else's error
     return 0;
   }
-  const int clusters = std::min(nr, sms >> kLogBlocks);
-  return (clusters << kLogBlocks) * 4 >= sms * 3 ? clusters : 0;
+  const int clusters = std::min(nr, sms >> log_blocks);
+  return (clusters << log_blocks) * 4 >= sms * 3 ? clusters : 0;
 }
 
-uint32_t NrClusters(const Instance& i) {
-  static std::atomic<uint32_t> known[kMaxDevices][kInstances];  // 1 + the answer
+uint32_t NrClusters(const Instance& i, uint32_t log_blocks) {
+  static std::atomic<uint32_t> known[kMaxDevices][kInstances][2];  // 1 + the answer
   int device = 0;
   if (cudaGetDevice(&device) != cudaSuccess || device >= kMaxDevices) return 0;
-  std::atomic<uint32_t>& answer = known[device][i.nr];
-  if (answer == 0) answer = 1 + AskClusters(i, device);
+  std::atomic<uint32_t>& answer = known[device][i.nr][log_blocks == kLogBlocks];
+  if (answer == 0) answer = 1 + AskClusters(i, device, log_blocks);
   return answer - 1;
+}
+
+struct Room {
+  uint32_t log_blocks, clusters;
+};
+
+Room RoomOf(const Instance& i, uint64_t rows) {
+  if (rows < kFewRows) {
+    const uint32_t clusters = NrClusters(i, kFewLogBlocks);
+    if (clusters != 0) return {kFewLogBlocks, clusters};
+  }
+  return {kLogBlocks, NrClusters(i, kLogBlocks)};
 }
 
 uint64_t MostTiles(const pkv_cuda_attention& a) {
@@ -86,38 +105,46 @@ uint64_t MostTiles(const pkv_cuda_attention& a) {
 
 bool ClusterTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
   const uint64_t rows = uint64_t{a.nr_seqs} * a.layout->nr_kv_heads, tiles = MostTiles(a);
+  if (Knob("OFF", 0)) return false;
   // before the device is asked
   if (a.nr_seqs > kClusterMostBatches * 32 || tiles >= 1 << 22 || d.parts != nullptr ||
       !StreamTakes(a, d))
     return false;
-  const uint64_t warps = uint64_t{NrClusters(InstanceOf(a))} * kClusterWarps << kLogBlocks;
-  return rows * kWarpsOfRow <= warps && rows * tiles <= warps * kMostTiles;
+  const Room room = RoomOf(InstanceOf(a), rows);
+  const uint64_t blocks = uint64_t{room.clusters} << room.log_blocks;
+  const uint64_t warps = blocks * kClusterWarps;
+  return rows * kWarpsOfRow <= warps && rows * tiles <= warps * kMostTiles &&
+         (a.nr_seqs > 1 || rows <= blocks);
 }
 
-size_t ClusterRecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
-  const uint32_t units =
-      a.nr_q_heads / a.layout->nr_kv_heads * (a.layout->head_dim / 4) / kClusterSlices;
-  return (size_t{grid} >> kLogBlocks) * 2 * kClusterSlices * ClusterRecordFloats(units) *
-         sizeof(float);
+size_t ClusterBytes(uint32_t grid) {
+  return size_t{grid >> kLogBlocks} * kClusterSlices * ClusterSumFloats(kMaxUnits) * sizeof(float);
 }
 
-cudaError_t Cluster(const pkv_cuda_attention& a, const DecodeArgs& d) {
+cudaError_t Cluster(const pkv_cuda_attention& a, const DecodeArgs& d, float* sums) {
   const Instance i = InstanceOf(a);
   const uint64_t rows = uint64_t{a.nr_seqs} * a.layout->nr_kv_heads;
-  const uint64_t most = rows * ((MostTiles(a) + kLeastTiles - 1) / kLeastTiles);
-  constexpr uint32_t kWarps = kClusterWarps << kLogBlocks;
-  const uint32_t clusters =
-      static_cast<uint32_t>(std::min<uint64_t>(NrClusters(i), (most + kWarps - 1) / kWarps));
+  const Room room = RoomOf(i, rows);
+  const uint64_t blocks = uint64_t{room.clusters} << room.log_blocks;
+  // as many as have tiles
+  uint64_t row_blocks = (MostTiles(a) + kClusterWarps - 1) / kClusterWarps;
+  uint64_t most = (rows * MostTiles(a) + kClusterWarps - 1) / kClusterWarps;
+  if (a.nr_seqs == 1) {
+    row_blocks = std::min(row_blocks, blocks / rows);
+    most = rows * row_blocks;
+  }
+  const uint32_t nr = static_cast<uint32_t>(std::min(blocks, most));
+  const uint32_t cluster = 1u << room.log_blocks, grid = (nr + cluster - 1) / cluster * cluster;
   ClusterArgs c = {};
   c.a = d;
-  c.nr_warps = clusters * kWarps;
-  c.log_blocks = kLogBlocks;
-  c.least = kLeastTiles;
-  c.ahead = d.table_rows == nullptr;
+  c.sums = sums;
+  c.nr_warps = grid * kClusterWarps;
+  c.log_blocks = room.log_blocks;
   c.max_context = a.max_context_tokens;
   c.by_warps = FastDiv(c.nr_warps);
-  const EarlyLaunch launch(i.kernel, clusters << kLogBlocks, kClusterThreads, i.shared,
-                           static_cast<cudaStream_t>(a.stream), 1u << kLogBlocks);
+  c.by_row_blocks = FastDiv(static_cast<uint32_t>(row_blocks));
+  const EarlyLaunch launch(i.kernel, grid, kClusterThreads, i.shared,
+                           static_cast<cudaStream_t>(a.stream), cluster);
   return launch.Launch(i.kernel, c);
 }
 

@@ -4,15 +4,16 @@
  * launch to the last output: for the calls that decode_stream.cuh takes. One launch, of clusters of
  * thread blocks.
  *
- * A row (a sequence and a kv head) gets whole warps, as many as its tiles are worth, and its tiles
- * are spread over them evenly: no warp has two rows, and none has more than `share` tiles, the
- * smallest number for which there are warps enough. Where there are some to spare, rows are rounded
- * up to whole clusters, or to whole blocks.
+ * A row (a sequence and a kv head) gets whole warps, as many as its tiles are worth: no warp has two
+ * rows, and as few tiles as can be are the most that any warp has. The warps of a row take its tiles
+ * by turns, from block to block where it has whole blocks, so that all multiprocessors get alike.
+ * The rows of one sequence have their places before its length is known.
  *
  * The parts of a row's warps are added up in the block. Where a row has several blocks of a
  * cluster, each takes some eighths of the row, its slices, and the blocks store their sums of a
- * slice into the shared memory of the block that takes it. Where a row has several clusters, they
- * leave their sums in memory, slice by slice, and for each slice the last one to come adds them up.
+ * slice into the shared memory of the block that takes it. Where a row has several clusters, all but
+ * the last leave their sums in memory, and the last one waits for these: no counter, no fence. It
+ * may wait, for clusters begin in order, and those before it wait for nobody.
  */
 #ifndef PAGEDKV_CUDA_DECODE_CLUSTER_CUH
 #define PAGEDKV_CUDA_DECODE_CLUSTER_CUH
@@ -29,22 +30,22 @@ namespace pagedkv {
 constexpr uint32_t kClusterWarps = 8;  // of a block
 constexpr uint32_t kLogClusterWarps = 3;
 constexpr uint32_t kClusterThreads = kClusterWarps * 32;
-constexpr uint32_t kClusterMost = 16;  // blocks of a cluster
+constexpr uint32_t kClusterMost = 8;  // blocks of a cluster
 constexpr uint32_t kClusterSlices = 8;
 constexpr uint32_t kClusterMostBatches = 4;  // of 32 sequences
 
 struct ClusterArgs {
   DecodeArgs a;
+  float* sums;          // of clusters, for others
   uint32_t nr_warps;    // of the grid, at least as many as rows
   uint32_t log_blocks;  // of a cluster
-  uint32_t least;       // tiles of a warp, if there are any more
-  uint32_t ahead;       // guess before the kernel before this one has ended
   uint32_t max_context;
-  FastDiv by_warps;  // of the grid
+  FastDiv by_warps;       // of the grid
+  FastDiv by_row_blocks;  // of one sequence: blocks of each row
 };
 
-// Of a slice of a record: sums, then maxima and weights of at most three columns.
-__host__ __device__ constexpr uint32_t ClusterRecordFloats(uint32_t units) { return units * 4 + 8; }
+// What a cluster leaves of a slice, by units of four sums: these, then each one's maximum and weight.
+__host__ __device__ constexpr uint32_t ClusterSumFloats(uint32_t units) { return units * 6; }
 
 template <class T, int kDim, int kBlocks>
 struct ClusterMemory : TileShape<T, kDim, kBlocks> {
@@ -52,7 +53,7 @@ struct ClusterMemory : TileShape<T, kDim, kBlocks> {
   static constexpr uint32_t kHalves = (kBlocks == 1 ? 24576 : 16384) / Shape::kHalf;
   static constexpr uint32_t kUnits = Shape::kRows * kDim / 4 / kClusterSlices;  // of a slice
   static constexpr uint32_t kScales = kBlocks + 1;  // columns that a slice may have some of
-  static constexpr uint32_t kSlots = kClusterMost;  // blocks of a row times slices of each
+  static constexpr uint32_t kSlots = 14;  // blocks of a row times slices of each, of 7 blocks
   static_assert(Shape::kPart * 4 <= kHalves * Shape::kHalf, "a part takes the ring's place");
   alignas(128) uint8_t ring[kClusterWarps][kHalves][Shape::kHalf];
   // Of a row that began in a block before this one, and of one that began in this one.
@@ -72,7 +73,7 @@ __device__ __forceinline__ float Inverse(uint32_t d) {
   return __fdividef(1.f, static_cast<float>(d));
 }
 
-// What is there now: the same place is read again when another kernel may have written to it.
+// What is there after a wait for another kernel: the compiler does not load it before.
 __device__ __forceinline__ uint32_t LoadNow(const uint32_t* at) {
   uint32_t x;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(at) : "memory");
@@ -81,9 +82,9 @@ __device__ __forceinline__ uint32_t LoadNow(const uint32_t* at) {
 
 // A warp's part of a row.
 struct ClusterPart {
-  uint32_t seq, head, context, first_query, table_row;
-  uint32_t first, warps;  // of the row
-  uint32_t begin, end;    // tiles
+  uint32_t head, context, first_query, table_row;
+  uint32_t first, warps;      // of the row
+  uint32_t begin, end, step;  // tiles
 };
 
 // The rows of the call, and who has them. All warps find the same.
@@ -92,7 +93,6 @@ class ClusterPlan {
  public:
   __device__ explicit ClusterPlan(const ClusterArgs& c, uint32_t lane) : c_(c), lane_(lane) {}
 
-  // May be called before the kernel before this one has ended: what it finds is then a guess.
   __device__ __forceinline__ bool Find(uint32_t warp, ClusterPart* p) {
     Load();
     uint32_t total = 0;
@@ -100,10 +100,10 @@ class ClusterPlan {
     for (uint32_t j = 0; j < kBatches; j++) total += tiles_[j];
     total = WarpSum(total) * c_.a.nr_kv_heads;
     if (total == 0) return false;
-    uint32_t share = max(c_.least, c_.by_warps(total + c_.nr_warps - 1));
+    uint32_t share = c_.by_warps(total + c_.nr_warps - 1);
 #pragma unroll 1
     while (Share(share) > c_.nr_warps) share++;
-    Align();
+    Widen(share, total);
     return Take(warp, p);
   }
 
@@ -136,25 +136,24 @@ class ClusterPlan {
     return WarpSum(sum) * c_.a.nr_kv_heads;
   }
 
-  __device__ __forceinline__ uint32_t Rounded(uint32_t j, uint32_t unit) const {
-    const uint32_t up = (warps_[j] + unit - 1) / unit * unit;
-    return warps_[j] > unit / 2 && up <= tiles_[j] ? up : warps_[j];
-  }
-
-  // Rounds rows up to whole clusters if there are warps enough, else to whole blocks.
-  __device__ __forceinline__ void Align() {
-#pragma unroll 1
-    for (uint32_t unit = kClusterWarps << c_.log_blocks;;) {
-      uint32_t sum = 0;
+  // Gives rows the warps that are left, as far as that can be done evenly; then only whole blocks,
+  // where no warp's share becomes larger.
+  __device__ __forceinline__ void Widen(uint32_t share, uint32_t total) {
+    const float each = __fdividef(static_cast<float>(c_.nr_warps), static_cast<float>(total));
+    uint32_t wide[kBatches], sum = 0;
 #pragma unroll
-      for (uint32_t j = 0; j < kBatches; j++) sum += Rounded(j, unit);
-      if (WarpSum(sum) * c_.a.nr_kv_heads <= c_.nr_warps) {
+    for (uint32_t j = 0; j < kBatches; j++) {
+      // a float that is just below the whole number that it should be
+      const uint32_t even = static_cast<uint32_t>(static_cast<float>(tiles_[j]) * each + 1e-3f);
+      wide[j] = max(warps_[j], min(even, tiles_[j]));
+      sum += wide[j];
+    }
+    const bool fits = WarpSum(sum) * c_.a.nr_kv_heads <= c_.nr_warps;
 #pragma unroll
-        for (uint32_t j = 0; j < kBatches; j++) warps_[j] = Rounded(j, unit);
-        break;
-      }
-      if (unit == kClusterWarps) break;
-      unit = kClusterWarps;
+    for (uint32_t j = 0; j < kBatches; j++) {
+      if (fits) warps_[j] = wide[j];
+      const uint32_t blocks = warps_[j] / kClusterWarps * kClusterWarps;
+      if (blocks * share >= tiles_[j]) warps_[j] = blocks;
     }
   }
 
@@ -169,7 +168,6 @@ class ClusterPlan {
         const uint32_t past = __ballot_sync(0xffffffff, end > warp);
         const int who = past == 0 ? 31 : __ffs(past) - 1;
         if (past != 0) {
-          p->seq = j * 32 + who;
           p->context = __shfl_sync(0xffffffff, context_[j], who);
           p->first_query = __shfl_sync(0xffffffff, first_query_[j], who);
           p->table_row = __shfl_sync(0xffffffff, table_row_[j], who);
@@ -185,16 +183,17 @@ class ClusterPlan {
     return true;
   }
 
-  // The tiles of a row evenly over its warps; `at` is the warp's place in the sequence.
+  // The tiles of a row by turns; `at` is the warp's place in the sequence. Where the row has whole
+  // blocks, turns go from block to block, so that none has much more than others.
   __device__ __forceinline__ void Spread(uint32_t tiles, uint32_t at, uint32_t warp,
                                          ClusterPart* p) const {
-    const float inverse = Inverse(p->warps);
-    p->head = Quotient(at, p->warps, inverse);
+    p->head = Quotient(at, p->warps, Inverse(p->warps));
     const uint32_t i = at - p->head * p->warps;
-    const uint32_t each = Quotient(tiles, p->warps, inverse), over = tiles - each * p->warps;
     p->first = warp - i;
-    p->begin = i * each + min(i, over);
-    p->end = p->begin + each + (i < over);
+    const bool whole = (p->first | p->warps) % kClusterWarps == 0;
+    p->begin = whole ? i % kClusterWarps * (p->warps / kClusterWarps) + i / kClusterWarps : i;
+    p->end = tiles;
+    p->step = p->warps;
   }
 
   const ClusterArgs& c_;
@@ -203,12 +202,56 @@ class ClusterPlan {
   uint32_t context_[kBatches], first_query_[kBatches], table_row_[kBatches];
 };
 
-// Where the block table names a tile of a part, or NULL where it has none.
-__device__ __forceinline__ const uint32_t* SlotOf(const DecodeArgs& a, const ClusterPart& p,
-                                                  uint32_t tile) {
-  if (tile >= p.end || tile * kTile >= p.context) return nullptr;
-  return a.table + p.table_row * a.table_row_slots + a.by_page(tile * kTile);
+// What the block table names for a tile of a part, or 0 where it has none.
+__device__ __forceinline__ uint32_t SlotOf(const DecodeArgs& a, const ClusterPart& p,
+                                           uint32_t tile) {
+  if (tile * kTile >= p.context) return 0;
+  return __ldg(a.table + p.table_row * a.table_row_slots + a.by_page(tile * kTile));
 }
+
+// The rows of one sequence: each has its place whatever the length is, so that what the table names
+// for a warp's tiles is read together with the length.
+class ClusterOne {
+ public:
+  __device__ explicit ClusterOne(const ClusterArgs& c, uint32_t lane) : c_(c), lane_(lane) {}
+
+  __device__ __forceinline__ bool Find(uint32_t warp, ClusterPart* p, uint32_t* slot) const {
+    const DecodeArgs& a = c_.a;
+    const uint32_t block = warp / kClusterWarps, in_block = warp % kClusterWarps;
+    p->head = c_.by_row_blocks(block);
+    const uint32_t row_block = block - p->head * c_.by_row_blocks.divisor;
+    if (p->head >= a.nr_kv_heads) return false;
+    const auto place = [&](uint32_t blocks) {  // by turns from block to block
+      p->step = blocks * kClusterWarps;
+      p->begin = in_block * blocks + row_block;
+      return p->begin + lane_ * p->step;
+    };
+    uint32_t tile = place(c_.by_row_blocks.divisor);
+    const bool known = a.table_rows == nullptr;
+    *slot = 0;
+    if (known && tile < (c_.max_context + kTile - 1) / kTile) {
+      *slot = LoadNow(a.table + a.by_page(tile * kTile));
+    }
+    p->table_row = known ? 0 : LoadNow(a.table_rows);
+    p->context = min(LoadNow(a.context_tokens), c_.max_context);
+    p->first_query = LoadNow(a.query_start);
+    if (LoadNow(a.query_start + 1) == p->first_query) return false;
+    p->end = max(1u, (p->context + kTile - 1) / kTile);
+    // a short one needs fewer blocks
+    const uint32_t enough = (p->end + kClusterWarps - 1) / kClusterWarps;
+    const uint32_t blocks = min(c_.by_row_blocks.divisor, enough);
+    if (row_block >= blocks) return false;
+    p->first = p->head * c_.by_row_blocks.divisor * kClusterWarps;
+    p->warps = blocks * kClusterWarps;
+    tile = place(blocks);
+    if (!known || blocks != c_.by_row_blocks.divisor) *slot = SlotOf(a, *p, tile);
+    return true;
+  }
+
+ private:
+  const ClusterArgs& c_;
+  const uint32_t lane_;
+};
 
 // Goes over a warp's tiles of its row.
 template <class T, int kDim, int kBlocks>
@@ -221,18 +264,17 @@ class ClusterWarp {
   __device__ ClusterWarp(const DecodeArgs& a, uint8_t* ring, const ClusterPart& part, uint32_t lane)
       : a_(a), part_(part), ring_(SharedAddress(ring)), lane_(lane), math_(a, lane) {}
 
-  // A lane's slot may be known: `slot` is what is at `at`.
-  __device__ __forceinline__ void Run(const uint32_t* at, uint32_t slot) {
-    load_at_ = slots_from_ = part_.begin;
-    const uint32_t* first = SlotOf(a_, part_, load_at_ + lane_);
+  // `slot` is what the table names where this lane's turn is.
+  __device__ __forceinline__ void Run(uint32_t slot) {
     slots_ = slot;
-    if (first != at) slots_ = first != nullptr ? __ldg(first) : 0;
+    load_at_ = part_.begin;
+    slots_left_ = 32;
     uint32_t put = 0, get = 0;
 #pragma unroll 1
     for (uint32_t i = 0; i < kHalves; i++) LoadHalf(&put);
     math_.Begin(part_.first_query, part_.head);
 #pragma unroll 1
-    for (uint32_t tile = part_.begin; tile < part_.end; tile++) {
+    for (uint32_t tile = part_.begin; tile < part_.end; tile += part_.step) {
       uint32_t operands[Math::kSteps][4], p[kBlocks][2];
       NextHalf();
       math_.LoadK(operands, ring_ + get * kHalf);
@@ -251,20 +293,22 @@ class ClusterWarp {
   __device__ __forceinline__ const Math& math() const { return math_; }
 
  private:
-  // The slots of 32 tiles, one a lane.
+  // The slots of the next 32 tiles, one a lane.
   __device__ __forceinline__ void NextSlots() {
-    slots_from_ = load_at_;
-    const uint32_t* at = SlotOf(a_, part_, load_at_ + lane_);
-    slots_ = at != nullptr ? __ldg(at) : 0;
+    slots_left_ = 32;
+    slots_ = SlotOf(a_, part_, load_at_ + lane_ * part_.step);
   }
 
   // The next half tile: K, then V. An empty group of copies at the end keeps the count right.
   __device__ __forceinline__ void LoadHalf(uint32_t* put) {
     if (load_at_ < part_.end) {
-      const uint32_t slot = __shfl_sync(0xffffffff, slots_, load_at_ - slots_from_);
+      const uint32_t slot = __shfl_sync(0xffffffff, slots_, 32 - slots_left_);
       CopyHalf<Memory::Shape::kRowBytes>(a_, ring_ + *put * kHalf, values_ ? a_.v : a_.k, slot,
                                          part_.head, load_at_, part_.context, lane_);
-      if (values_ && ++load_at_ - slots_from_ == 32 && load_at_ < part_.end) NextSlots();
+      if (values_) {
+        load_at_ += part_.step;
+        if (--slots_left_ == 0 && load_at_ < part_.end) NextSlots();
+      }
       values_ = !values_;
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -285,53 +329,100 @@ class ClusterWarp {
   const DecodeArgs& a_;
   const ClusterPart& part_;
   const uint32_t ring_, lane_;
-  uint32_t load_at_, slots_, slots_from_;
+  uint32_t load_at_, slots_, slots_left_;
   bool values_ = false;
   Math math_;
 };
 
 // A float4 of a row, added up of parts.
 struct ClusterSum {
+  static constexpr uint32_t kAtOnce = 8;
   float4 sum = {0, 0, 0, 0};
   float max = -INFINITY, weight = 0;
 
-  // scale(i) is the maximum and the weight of part i, value(i) its sum.
-  template <class Scale, class Value>
-  __device__ __forceinline__ void Add(uint32_t nr, Scale scale, Value value) {
-    constexpr uint32_t kAtOnce = 8;
+  // load(i, &s, &v) fills in the maximum and the weight of part i, and its sum, or says that they
+  // are not there yet.
+  template <class Load>
+  __device__ __forceinline__ void Add(uint32_t nr, Load load) {
 #pragma unroll 1
     for (uint32_t at = 0; at < nr; at += kAtOnce) {
       float2 s[kAtOnce];
       float4 v[kAtOnce];
-      float peak = max;
-#pragma unroll
-      for (uint32_t i = 0; i < kAtOnce; i++) {
-        s[i] = {-INFINITY, 0};
-        v[i] = {0, 0, 0, 0};
-        if (at + i < nr) {
-          s[i] = scale(at + i);
-          v[i] = value(at + i);
-        }
+#ifdef PAGEDKV_BOUND_WAITS
+      for (uint32_t tries = 1 << 20; !LoadAll(at, nr, load, s, v) && tries > 0; tries--) {
       }
-#pragma unroll
-      for (uint32_t i = 0; i < kAtOnce; i++) peak = fmaxf(peak, s[i].x);
-      const float base = peak == -INFINITY ? 0 : peak;
-      const float shrink = Exp2(max - base);
-      max = peak;
-      weight *= shrink;
-      sum = {sum.x * shrink, sum.y * shrink, sum.z * shrink, sum.w * shrink};
-#pragma unroll
-      for (uint32_t i = 0; i < kAtOnce; i++) {
-        const float f = Exp2(s[i].x - base);
-        weight = fmaf(s[i].y, f, weight);
-        sum.x = fmaf(v[i].x, f, sum.x);
-        sum.y = fmaf(v[i].y, f, sum.y);
-        sum.z = fmaf(v[i].z, f, sum.z);
-        sum.w = fmaf(v[i].w, f, sum.w);
+#else
+      while (!LoadAll(at, nr, load, s, v)) {
       }
+#endif
+      Fold(s, v);
+    }
+  }
+
+ private:
+  template <class Load>
+  __device__ __forceinline__ static bool LoadAll(uint32_t at, uint32_t nr, Load load,
+                                                 float2 (&s)[kAtOnce], float4 (&v)[kAtOnce]) {
+    bool all = true;
+#pragma unroll
+    for (uint32_t i = 0; i < kAtOnce; i++) {
+      s[i] = {-INFINITY, 0};
+      v[i] = {0, 0, 0, 0};
+      if (at + i < nr) all &= load(at + i, &s[i], &v[i]);
+    }
+    return all;
+  }
+
+  __device__ __forceinline__ void Fold(const float2 (&s)[kAtOnce], const float4 (&v)[kAtOnce]) {
+    float peak = max;
+#pragma unroll
+    for (uint32_t i = 0; i < kAtOnce; i++) peak = fmaxf(peak, s[i].x);
+    const float base = peak == -INFINITY ? 0 : peak;
+    const float shrink = Exp2(max - base);
+    max = peak;
+    weight *= shrink;
+    sum = {sum.x * shrink, sum.y * shrink, sum.z * shrink, sum.w * shrink};
+#pragma unroll
+    for (uint32_t i = 0; i < kAtOnce; i++) {
+      const float f = Exp2(s[i].x - base);
+      weight = fmaf(s[i].y, f, weight);
+      sum.x = fmaf(v[i].x, f, sum.x);
+      sum.y = fmaf(v[i].y, f, sum.y);
+      sum.z = fmaf(v[i].z, f, sum.z);
+      sum.w = fmaf(v[i].w, f, sum.w);
     }
   }
 };
+
+// Sums in memory that tell by themselves that they are there: the memory is zero before and after,
+// and a float lies there as the complement of its bits, of which none that is computed has only ones.
+__device__ __forceinline__ uint32_t Veil(float x) { return max(~__float_as_uint(x), 1u); }
+__device__ __forceinline__ float Unveil(uint32_t x) { return __uint_as_float(~x); }
+
+__device__ __forceinline__ void LeaveSum(float* values, float* scales, const ClusterSum& s) {
+  asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(values),
+               "r"(Veil(s.sum.x)), "r"(Veil(s.sum.y)), "r"(Veil(s.sum.z)), "r"(Veil(s.sum.w))
+               : "memory");
+  asm volatile("st.relaxed.gpu.global.v2.b32 [%0], {%1, %2};" ::"l"(scales), "r"(Veil(s.max)),
+               "r"(Veil(s.weight))
+               : "memory");
+}
+
+__device__ __forceinline__ bool TakeSum(const float* values, const float* scales, float2* s,
+                                        float4* v) {
+  uint32_t x[4], y[2];
+  asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+               : "l"(values)
+               : "memory");
+  asm volatile("ld.relaxed.gpu.global.v2.b32 {%0, %1}, [%2];"
+               : "=r"(y[0]), "=r"(y[1])
+               : "l"(scales)
+               : "memory");
+  *v = {Unveil(x[0]), Unveil(x[1]), Unveil(x[2]), Unveil(x[3])};
+  *s = {Unveil(y[0]), Unveil(y[1])};
+  return x[0] != 0 && x[1] != 0 && x[2] != 0 && x[3] != 0 && y[0] != 0 && y[1] != 0;
+}
 
 // Adds up a row that more than one warp has parts of. Blocks of the row are counted from its first
 // one in this cluster on, its warps from the first one in this block on.
@@ -377,15 +468,13 @@ class ClusterSums {
     for (uint32_t i = warp_ * 32 + lane_; i < a_.group * kRowUnits; i += nr_warps_ * 32) {
       const uint32_t column = i / kRowUnits, unit = i % kRowUnits;
       ClusterSum s;
-      s.Add(
-          nr_warps_,
-          [&](uint32_t w) {
-            const float* part = PartAt(w) + Shape::kRows * Shape::kPitch + column;
-            return float2{part[0], part[Shape::kRows]};
-          },
-          [&](uint32_t w) {
-            return *reinterpret_cast<const float4*>(PartAt(w) + column * Shape::kPitch + unit * 4);
-          });
+      s.Add(nr_warps_, [&](uint32_t w, float2* scale, float4* value) {
+        const float* part = PartAt(w);
+        *value = *reinterpret_cast<const float4*>(part + column * Shape::kPitch + unit * 4);
+        part += Shape::kRows * Shape::kPitch + column;
+        *scale = {part[0], part[Shape::kRows]};
+        return true;
+      });
       if (whole)
         WriteOut(i, s);
       else
@@ -396,7 +485,6 @@ class ClusterSums {
 #pragma unroll 1
     for (uint32_t slice = from + warp_; slice < to; slice += nr_warps_) {
       AddBlocks(slice, slice - from);
-      if (nr_clusters_ > 1) AddClusters(slice);
     }
   }
 
@@ -451,64 +539,41 @@ class ClusterSums {
     }
   }
 
-  // The sums of a slice that have come in. Leaves them in memory if they are not all.
+  // The sums of a slice that have come in. The row's last cluster waits for what those before it
+  // leave: they have begun before it, and wait for nobody.
   __device__ __forceinline__ void AddBlocks(uint32_t slice, uint32_t slot) {
-    const uint32_t side = Side(block_);
+    const uint32_t side = Side(block_), last = first_cluster_ + nr_clusters_ - 1;
 #pragma unroll 1
     for (uint32_t u = lane_; u < units_; u += 32) {
       const uint32_t i = slice * units_ + u, at = i / kRowUnits - FirstColumn(slice);
       ClusterSum s;
-      s.Add(
-          nr_blocks_, [&](uint32_t b) { return m_->scales[side][b * slots_ + slot][at]; },
-          [&](uint32_t b) { return m_->sums[side][b * slots_ + slot][u]; });
-      if (nr_clusters_ == 1) {
-        WriteOut(i, s);
+      s.Add(nr_blocks_, [&](uint32_t b, float2* scale, float4* value) {
+        *scale = m_->scales[side][b * slots_ + slot][at];
+        *value = m_->sums[side][b * slots_ + slot][u];
+        return true;
+      });
+      if (cluster_ != last) {
+        float* sums = SumsOf(cluster_, slice);
+        LeaveSum(sums + u * 4, sums + units_ * 4 + u * 2, s);
         continue;
       }
-      float* record = RecordOf(cluster_, slice);
-      __stcg(reinterpret_cast<float4*>(record) + u, s.sum);
-      if (u == 0 || i % kRowUnits == 0) {
-        __stcg(reinterpret_cast<float2*>(record + units_ * 4) + at, float2{s.max, s.weight});
+      s.Add(nr_clusters_ - 1, [&](uint32_t b, float2* scale, float4* value) {
+        const float* sums = SumsOf(first_cluster_ + b, slice);
+        return TakeSum(sums + u * 4, sums + units_ * 4 + u * 2, scale, value);
+      });
+      WriteOut(i, s);
+#pragma unroll 1
+      for (uint32_t b = first_cluster_; b < last; b++) {
+        float* sums = SumsOf(b, slice);
+        __stcg(reinterpret_cast<float4*>(sums) + u, float4{0, 0, 0, 0});
+        __stcg(reinterpret_cast<float2*>(sums + units_ * 4) + u, float2{0, 0});
       }
     }
   }
 
-  // Tells of the record; the last cluster to come adds up the slice.
-  __device__ __forceinline__ void AddClusters(uint32_t slice) {
-    uint32_t* counter = a_.counters + first_cluster_ * kClusterSlices + slice;
-    uint32_t before = 0;
-    __syncwarp();
-    if (lane_ == 0) {
-      // releases what the warp wrote, acquires what the others did
-      asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
-                   : "=r"(before)
-                   : "l"(counter)
-                   : "memory");
-    }
-    before = __shfl_sync(0xffffffff, before, 0);
-    if (before != nr_clusters_ - 1) return;
-    if (lane_ == 0) *counter = 0;
-#pragma unroll 1
-    for (uint32_t u = lane_; u < units_; u += 32) {
-      const uint32_t i = slice * units_ + u, at = i / kRowUnits - FirstColumn(slice);
-      ClusterSum s;
-      s.Add(
-          nr_clusters_,
-          [&](uint32_t b) {
-            const float* record = RecordOf(first_cluster_ + b, slice);
-            return __ldcg(reinterpret_cast<const float2*>(record + units_ * 4) + at);
-          },
-          [&](uint32_t b) {
-            return __ldcg(reinterpret_cast<const float4*>(RecordOf(first_cluster_ + b, slice)) + u);
-          });
-      WriteOut(i, s);
-    }
-  }
-
-  // Of the row that began before the cluster, or of the one that begins there and goes on.
-  __device__ __forceinline__ float* RecordOf(uint32_t cluster, uint32_t slice) const {
-    const uint32_t record = cluster * 2 + (cluster == first_cluster_);
-    return a_.records + (uint64_t{record} * kClusterSlices + slice) * ClusterRecordFloats(units_);
+  // At most one row goes on past a cluster's end.
+  __device__ __forceinline__ float* SumsOf(uint32_t cluster, uint32_t slice) const {
+    return c_.sums + (cluster * kClusterSlices + slice) * ClusterSumFloats(units_);
   }
 
   __device__ __forceinline__ void WriteOut(uint32_t i, const ClusterSum& s) const {
@@ -536,31 +601,6 @@ class ClusterSums {
   float by_units_, by_blocks_;
 };
 
-// Asks for the first tiles of a part that was found before the kernel before this one ended: the
-// tables may still change, so every number is checked, and nothing is done but to warm the cache.
-// Returns where the table names the part's 32 first tiles, one a lane, or NULL.
-template <uint32_t kRowBytes>
-__device__ __forceinline__ const uint32_t* ClusterAhead(const ClusterArgs& c, const ClusterPart& p,
-                                                        uint32_t most, uint32_t lane) {
-  const DecodeArgs& a = c.a;
-  const uint32_t* slots = SlotOf(a, p, p.begin + lane);
-  if (a.by_page((p.begin + lane) * kTile) >= a.table_row_slots) slots = nullptr;
-  const uint32_t found = slots != nullptr ? LoadNow(slots) : a.nr_slots;
-  const uint32_t slot = __shfl_sync(0xffffffff, found, lane / 2);
-  if (lane / 2 >= most || slot >= a.nr_slots) return slots;
-  const uint32_t token = (p.begin + lane / 2) * kTile;
-  const char* from = (lane % 2 ? a.v : a.k) + slot * a.page_stride + p.head * a.head_stride +
-                     (token - a.by_page(token) * a.by_page.divisor) * a.token_stride;
-  const uint32_t rows = a.token_stride == kRowBytes ? 1 : kTile, bytes = kTile * kRowBytes / rows;
-#pragma unroll 1
-  for (uint32_t i = 0; i < rows; i++) {
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from + i * a.token_stride),
-                 "r"(bytes)
-                 : "memory");
-  }
-  return slots;
-}
-
 template <class T, int kDim, int kBlocks, uint32_t kBatches>
 __global__ void __launch_bounds__(kClusterThreads, 1)
     ClusterKernel(const __grid_constant__ ClusterArgs c) {
@@ -577,30 +617,21 @@ __global__ void __launch_bounds__(kClusterThreads, 1)
   __syncwarp();
   ClusterArrive();
   ClusterPart part;
-  bool any = false;
-  // where the guess found the slots of the first tiles, and what is there when it counts
-  const uint32_t* slot_at = nullptr;
   uint32_t slot = 0;
-  // the guess and what counts are one code: the guess also brings it near
-#pragma unroll 1
-  for (uint32_t guess = c.ahead;; guess--) {
-    if (guess == 0) {
-      ClusterWait();
-      asm volatile("griddepcontrol.wait;" ::: "memory");
-      asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-      if (slot_at != nullptr) slot = LoadNow(slot_at);
-    }
+  bool any;
+  ClusterWait();
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  if constexpr (kBatches == 0) {
+    any = ClusterOne(c, lane).Find(warp, &part, &slot);
+  } else {
     any = ClusterPlan<kBatches>(c, lane).Find(warp, &part);
-    if (guess == 0) break;
-    if (any) {
-      slot_at = ClusterAhead<Memory::Shape::kRowBytes>(c, part, Memory::kHalves / 2, lane);
-    }
-    __syncwarp();
+    if (any) slot = SlotOf(c.a, part, part.begin + lane * part.step);
   }
   if (!any) return;
   {
     ClusterWarp<T, kDim, kBlocks> tiles(c.a, m->ring[in_block][0], part, lane);
-    tiles.Run(slot_at, slot);
+    tiles.Run(slot);
     if (part.warps == 1) {
       tiles.math().Write(part.first_query, part.head);
       return;

@@ -12,11 +12,11 @@ namespace pagedkv {
 // where the device has room for clusters over most of it.
 bool ClusterTakes(const pkv_cuda_attention& a, const DecodeArgs& d);
 
-// Bytes of records in the workspace.
-size_t ClusterRecordBytes(const pkv_cuda_attention& a, uint32_t grid);
+// Bytes of sums in the workspace, for any call. They are zero between calls.
+size_t ClusterBytes(uint32_t grid);
 
-// Launches one kernel. Uses d.counters and d.records.
-cudaError_t Cluster(const pkv_cuda_attention& a, const DecodeArgs& d);
+// Launches one kernel.
+cudaError_t Cluster(const pkv_cuda_attention& a, const DecodeArgs& d, float* sums);
 
 }  // namespace pagedkv
 

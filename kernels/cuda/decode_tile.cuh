@@ -245,13 +245,24 @@ class TileMath {
   // The weights of a tile's tokens, as operands of the second product.
   __device__ __forceinline__ void Score(const uint32_t (&k)[kSteps][4], uint32_t (&p)[kBlocks][2],
                                         uint32_t tile, uint32_t context) {
-    float s[kBlocks][4];
+    float s[kBlocks][4], odd[kBlocks][4];  // two chains of products, half as long
 #pragma unroll
-    for (int n = 0; n < kBlocks; n++) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
+    for (int n = 0; n < kBlocks; n++) {
 #pragma unroll
-    for (int i = 0; i < kSteps; i++) {
+      for (int i = 0; i < 4; i++) s[n][i] = odd[n][i] = 0;
+    }
 #pragma unroll
-      for (int n = 0; n < kBlocks; n++) Multiply<T>(s[n], k[i], q_[n][i][0], q_[n][i][1]);
+    for (int i = 0; i < kSteps; i += 2) {
+#pragma unroll
+      for (int n = 0; n < kBlocks; n++) {
+        Multiply<T>(s[n], k[i], q_[n][i][0], q_[n][i][1]);
+        Multiply<T>(odd[n], k[i + 1], q_[n][i + 1][0], q_[n][i + 1][1]);
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) s[n][i] += odd[n][i];
     }
     Weigh(s, p, tile, context);
   }

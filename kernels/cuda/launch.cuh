@@ -17,12 +17,8 @@ class EarlyLaunch {
   template <class... Args>
   EarlyLaunch(void (*kernel)(Args...), uint32_t grid, uint32_t threads, size_t shared_bytes,
               cudaStream_t stream, uint32_t cluster = 1) {
-    constexpr uint32_t kPortable = 8;
     error_ = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shared_bytes));
-    if (error_ == cudaSuccess && cluster > kPortable) {
-      error_ = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-    }
     attributes_[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes_[0].val.programmaticStreamSerializationAllowed = 1;
     attributes_[1].id = cudaLaunchAttributeClusterDimension;

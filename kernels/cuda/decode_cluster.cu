@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <string>
 
 #include "decode_cluster.cuh"
 #include "decode_cluster.h"
@@ -11,13 +9,10 @@
 namespace pagedkv {
 namespace {
 
-uint32_t Knob(const char* name, uint32_t usual) {
-  const char* value = getenv((std::string("KNOB_") + name).c_str());
-  return value ? static_cast<uint32_t>(atoi(value)) : usual;
-}
-const uint32_t kWarpsOfRow = Knob("ROWS", 4), kMostTiles = Knob("MOST", 64), kFewRows = Knob("FEW", 8);
-constexpr uint32_t kLogBlocks = 1;      // of a cluster: all multiprocessors have room for such
-constexpr uint32_t kFewLogBlocks = 3;   // and where a row has many of them: fewer to add up
+constexpr uint32_t kLogBlocks = 1;     // of a cluster: all multiprocessors have room for such
+constexpr uint32_t kFewLogBlocks = 3;  // for fewer rows than kFewRows: less to add up in memory
+constexpr uint32_t kFewRows = 8;
+constexpr uint32_t kMostTiles = 128;  // of a warp; with more, memory is all that counts
 constexpr uint32_t kMaxUnits = 16 * 128 / 4 / kClusterSlices;  // of a slice
 constexpr int kMaxDevices = 64;
 
@@ -105,7 +100,6 @@ uint64_t MostTiles(const pkv_cuda_attention& a) {
 
 bool ClusterTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
   const uint64_t rows = uint64_t{a.nr_seqs} * a.layout->nr_kv_heads, tiles = MostTiles(a);
-  if (Knob("OFF", 0)) return false;
   // before the device is asked
   if (a.nr_seqs > kClusterMostBatches * 32 || tiles >= 1 << 22 || d.parts != nullptr ||
       !StreamTakes(a, d))
@@ -113,8 +107,10 @@ bool ClusterTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
   const Room room = RoomOf(InstanceOf(a), rows);
   const uint64_t blocks = uint64_t{room.clusters} << room.log_blocks;
   const uint64_t warps = blocks * kClusterWarps;
-  return rows * kWarpsOfRow <= warps && rows * tiles <= warps * kMostTiles &&
-         (a.nr_seqs > 1 || rows <= blocks);
+  if (rows * tiles > warps * kMostTiles) return false;
+  if (a.nr_seqs == 1) return rows <= blocks;
+  // rows of one length leave few warps without work; rows of others can be given several
+  return rows * 2 <= warps && warps / rows * rows * 16 >= warps * 15;
 }
 
 size_t ClusterBytes(uint32_t grid) {

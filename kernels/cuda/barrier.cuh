@@ -55,21 +55,6 @@ __device__ __forceinline__ bool BarrierTryWait(uint64_t *barrier, uint32_t parit
   return done != 0;
 }
 
-// Has the phase ended? Does not wait for it.
-__device__ __forceinline__ bool BarrierTest(uint64_t *barrier, uint32_t parity) {
-  uint32_t done;
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-      "selp.b32 %0, 1, 0, p;\n"
-      "}\n"
-      : "=r"(done)
-      : "r"(SharedAddress(barrier)), "r"(parity)
-      : "memory");
-  return done != 0;
-}
-
 __device__ __forceinline__ void BarrierWait(uint64_t *barrier, uint32_t parity) {
 #ifdef PAGEDKV_BOUND_WAITS
   // For bringing kernels up: a wait that nothing ends becomes a wrong result instead of a hang.

@@ -137,7 +137,6 @@ __device__ __forceinline__ void CascadeConsume(const CascadeArgs& a, const Casca
   c.template AwaitScores<kBlockN, 0>(k);
   c.template Mask<kBlockN>(n);
   c.template Softmax<kBlockN, true>([] {});
-  c.LookAhead();
   while (n > work.begin) c.template Step<kBlockN, false>(--n);
   const uint32_t v = c.AwaitStage();
   c.IssueOutput(v);

@@ -306,8 +306,6 @@ struct PrefillConsumer {
   float sum[2];   // of this thread's columns
   float shrink[2];
   bool rescale;
-  bool k_here;  // the next step's blocks are in their stages; false if that is not known
-  bool v_here;
   bool fresh;  // the warp has a row that has seen nothing yet
 
   __device__ __forceinline__ void Release(uint64_t* empty) {
@@ -539,20 +537,12 @@ struct PrefillConsumer {
     for (int i = 0; i < kHeadDim / 2; i++) out[i] = 0;
   }
 
-  // A stage whose block is here, as may be known.
-  __device__ __forceinline__ uint32_t AwaitStage(bool here = false) {
+  // A stage whose block is here.
+  __device__ __forceinline__ uint32_t AwaitStage() {
     const uint32_t stage = place.index;
-    if (!here) BarrierWait(&shared.full[stage], place.parity);
+    BarrierWait(&shared.full[stage], place.parity);
     place.Advance();
     return stage;
-  }
-
-  // Looks for the next two stages while there is time.
-  __device__ __forceinline__ void LookAhead() {
-    RingPlace<Config::kStages> ahead = place;
-    k_here = BarrierTest(&shared.full[ahead.index], ahead.parity);
-    ahead.Advance();
-    v_here = BarrierTest(&shared.full[ahead.index], ahead.parity);
   }
 
   // Issues the scores of the next block, block n, and the output of this one, so that the softmax
@@ -562,9 +552,9 @@ struct PrefillConsumer {
   __device__ __forceinline__ void Step(uint32_t n) {
     RingPlace<Config::kQSlots> to = slot;
     if (kNext) to.Advance();
-    const uint32_t k = AwaitStage(k_here);
+    const uint32_t k = AwaitStage();
     const uint32_t v_parity = place.parity;
-    const uint32_t v = AwaitStage(v_here);
+    const uint32_t v = AwaitStage();
     ZeroPastContext(v);
     TakeTurn();
     IssueScores<kWidth>(to.index, k);
@@ -581,7 +571,6 @@ struct PrefillConsumer {
       WgmmaWait<0>();
       WgmmaPin(out);
       WgmmaPin(weights);
-      LookAhead();
     });
     Release(&shared.empty[v]);
     if (kNext) {
@@ -605,7 +594,6 @@ struct PrefillConsumer {
     AwaitScores<kBlockN, 0>(k);
     Mask<kBlockN>(n);
     Softmax<kBlockN, true>([] {});
-    LookAhead();
     for (;;) {
       while (n > 0) Step<kBlockN, false>(--n);
       RingPlace<Config::kQSlots> to = slot;

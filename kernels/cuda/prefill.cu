@@ -6,25 +6,36 @@
 namespace pagedkv {
 namespace {
 
-// Two warpgroups that overlap softmax and products each: fastest where tiles have many blocks.
+// Two warpgroups that overlap softmax and products each: fastest where tiles have many blocks, and
+// where there are few tiles.
 template <typename T, int kHeadDim>
 using Long = PrefillConfig<T, kHeadDim, 2, 128, 5, 2, true, true, true>;
 
-// Three that do one thing after the other, in smaller blocks: where tiles have few, starting and
-// ending them counts most.
+// Three that do one thing after the other, in smaller blocks: starting and ending a tile counts
+// less, and three share what is read of K and V.
 template <typename T, int kHeadDim>
 using Short = PrefillConfig<T, kHeadDim, 3, 96, 5, 2, false, false, true>;
-constexpr uint32_t kShortContext = 1024;
+
+// Its tiles are larger: fewer than these for a multiprocessor leave too much of the last ones idle.
+constexpr uint32_t kShortTiles = 3;
+constexpr uint32_t kShortContext = 2048;
+
+PrefillKind ChooseKind(const pkv_cuda_attention& a, uint32_t nr_sms) {
+  const bool takes_short = a.max_context_tokens <= kShortContext &&
+                           PrefillTilesAtMost<Short<__half, 64>>(a) >= kShortTiles * nr_sms;
+  return takes_short ? PrefillKind::kShort : PrefillKind::kLong;
+}
 
 template <typename T, int kHeadDim>
-cudaError_t LaunchFor(const pkv_cuda_attention& a) {
-  return a.max_context_tokens <= kShortContext ? LaunchPrefill<Short<T, kHeadDim>>(a)
-                                               : LaunchPrefill<Long<T, kHeadDim>>(a);
+cudaError_t LaunchFor(const pkv_cuda_attention& a, PrefillKind kind, uint32_t nr_sms) {
+  return kind == PrefillKind::kShort ? LaunchPrefill<Short<T, kHeadDim>>(a, nr_sms)
+                                     : LaunchPrefill<Long<T, kHeadDim>>(a, nr_sms);
 }
 
 template <typename T>
-cudaError_t Launch(const pkv_cuda_attention& a) {
-  return a.layout->head_dim == 64 ? LaunchFor<T, 64>(a) : LaunchFor<T, 128>(a);
+cudaError_t Launch(const pkv_cuda_attention& a, PrefillKind kind, uint32_t nr_sms) {
+  return a.layout->head_dim == 64 ? LaunchFor<T, 64>(a, kind, nr_sms)
+                                  : LaunchFor<T, 128>(a, kind, nr_sms);
 }
 
 bool Aligned(const void* p, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
@@ -55,9 +66,17 @@ size_t PrefillWorkspace(const pkv_cuda_attention& a) {
   return (a.layout->nr_kv_heads + 1) * sizeof(uint32_t);
 }
 
-cudaError_t Prefill(const pkv_cuda_attention& a) {
+cudaError_t Prefill(const pkv_cuda_attention& a, PrefillKind kind) {
   if (a.nr_seqs == 0 || a.nr_tokens == 0) return cudaSuccess;
-  return a.q_dtype == PKV_F16 ? Launch<__half>(a) : Launch<__nv_bfloat16>(a);
+  int device = 0;
+  int nr_sms = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error != cudaSuccess) return error;
+  error = cudaDeviceGetAttribute(&nr_sms, cudaDevAttrMultiProcessorCount, device);
+  if (error != cudaSuccess) return error;
+  if (kind == PrefillKind::kAny) kind = ChooseKind(a, nr_sms);
+  return a.q_dtype == PKV_F16 ? Launch<__half>(a, kind, nr_sms)
+                              : Launch<__nv_bfloat16>(a, kind, nr_sms);
 }
 
 }  // namespace pagedkv

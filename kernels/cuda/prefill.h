@@ -19,8 +19,11 @@ bool PrefillTakes(const pkv_cuda_attention& a);
 // Bytes of workspace: zeroed once, and left zeroed by every call.
 size_t PrefillWorkspace(const pkv_cuda_attention& a);
 
+// The kernels for it, which all take the same calls: see prefill.cu. kAny: whichever is fastest.
+enum class PrefillKind { kAny, kLong, kShort };
+
 // Launches a call that PrefillTakes() takes. No synchronisation, can be captured into a graph.
-cudaError_t Prefill(const pkv_cuda_attention& a);
+cudaError_t Prefill(const pkv_cuda_attention& a, PrefillKind kind = PrefillKind::kAny);
 
 }  // namespace pagedkv
 

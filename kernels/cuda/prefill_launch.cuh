@@ -90,8 +90,15 @@ PrefillParams MakePrefillParams(const pkv_cuda_attention& a) {
   return p;
 }
 
+// No more tiles than this, all kv heads counted.
 template <typename Config>
-cudaError_t LaunchPrefill(const pkv_cuda_attention& a) {
+uint64_t PrefillTilesAtMost(const pkv_cuda_attention& a) {
+  const uint32_t tile_tokens = Config::kRows / (a.nr_q_heads / a.layout->nr_kv_heads);
+  return (uint64_t{a.nr_tokens} / tile_tokens + a.nr_seqs) * a.layout->nr_kv_heads;
+}
+
+template <typename Config>
+cudaError_t LaunchPrefill(const pkv_cuda_attention& a, uint32_t nr_sms) {
   const pkv_kv_layout& l = *a.layout;
   const PrefillParams p = MakePrefillParams<Config>(a);
   const uint8_t* k = static_cast<const uint8_t*>(a.base) + a.layer * l.layer_stride_bytes;
@@ -101,18 +108,11 @@ cudaError_t LaunchPrefill(const pkv_cuda_attention& a) {
       !maps.MapKv(&v_map, a, k + l.kv_stride_bytes, p.copy_tokens)) {
     return cudaErrorInvalidValue;
   }
-  int device = 0;
-  int nr_sms = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error != cudaSuccess) return error;
-  error = cudaDeviceGetAttribute(&nr_sms, cudaDevAttrMultiProcessorCount, device);
-  if (error != cudaSuccess) return error;
   const auto kernel = PrefillKernel<Config>;
   constexpr int kSharedBytes = sizeof(PrefillShared<Config>);
   static_assert(kSharedBytes <= 227 << 10, "more shared memory than a block can have");
-  const uint64_t tiles =
-      (static_cast<uint64_t>(a.nr_tokens) / p.tile_tokens + a.nr_seqs) * l.nr_kv_heads;
-  const uint32_t blocks = static_cast<uint32_t>(std::min<uint64_t>(nr_sms, tiles));
+  const uint32_t blocks =
+      static_cast<uint32_t>(std::min<uint64_t>(nr_sms, PrefillTilesAtMost<Config>(a)));
   return LaunchEarly(kernel, blocks, Config::kThreads, kSharedBytes,
                      static_cast<cudaStream_t>(a.stream), p, q_map, k_map, v_map);
 }

@@ -575,7 +575,7 @@ struct PrefillConsumer {
     Release(&shared.empty[v]);
     if (kNext) {
       Store(slot.index, last_base, last_sum);
-      Release(&shared.q_empty[slot.index]);
+      BarrierArrive(&shared.q_empty[slot.index]);
       ClearOutput();
       slot = to;
     }
@@ -645,7 +645,7 @@ struct PrefillConsumer {
       }
       while (n > 0) PlainStep<kBlockN>(--n);
       Store(slot.index, base, sum);
-      Release(&shared.q_empty[slot.index]);
+      BarrierArrive(&shared.q_empty[slot.index]);
     }
   }
 
@@ -736,7 +736,8 @@ __global__ void __launch_bounds__(Config::kThreads, 1)
     asm volatile("griddepcontrol.launch_dependents;");  // they wait for this launch's end
     for (int i = 0; i < Config::kQSlots; i++) {
       BarrierInit(&shared.q_full[i], 1);
-      BarrierInit(&shared.q_empty[i], 4 * Config::kWarpgroups);
+      // every lane reads the tile's work, and speaks for itself: see HasRead() in decode_kernel.cuh
+      BarrierInit(&shared.q_empty[i], 128 * Config::kWarpgroups);
     }
     for (int i = 0; i < Config::kStages; i++) {
       BarrierInit(&shared.full[i], 1);

@@ -55,6 +55,14 @@ std::vector<uint32_t> Ragged() {
   return contexts;
 }
 
+// Lengths between 1 and most, each as likely as the others.
+std::vector<uint32_t> Mixed(uint32_t nr, uint32_t most) {
+  std::mt19937 random(23);
+  std::vector<uint32_t> contexts(nr);
+  for (uint32_t& c : contexts) c = 1 + random() % most;
+  return contexts;
+}
+
 // No byte a NaN of e4m3, none large.
 __global__ void TameKernel(uint32_t* data, size_t nr) {
   size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
@@ -284,6 +292,8 @@ std::vector<Case> Cases() {
       {"256x1k", kLlama, Uniform(256, 1024), 244},
       {"256x4k", kLlama, Uniform(256, 4096), 932},
       {"ragged", kLlama, Ragged(), 267},
+      {"8xto8k", kLlama, Mixed(8, 8192)},
+      {"64xto2k", kLlama, Mixed(64, 2048)},
       {"1x4k", kOpt, Uniform(1, 4096), 28.1},
       {"8x4k", kOpt, Uniform(8, 4096), 157},
       {"64x1k", kOpt, Uniform(64, 1024)},
@@ -296,6 +306,7 @@ std::vector<Case> Cases() {
       {"64x1k", kLlama70, Uniform(64, 1024), 15.8},
       {"64x4k", kLlama70, Uniform(64, 4096), 42.8},
       {"ragged", kLlama70, Ragged(), 45.4},
+      {"64xto8k", kLlama70, Mixed(64, 8192)},
   };
   const Case large = {"64x4k", kLlama, Uniform(64, 4096)};
   const Case larger = {"256x1k", kLlama, Uniform(256, 1024)};

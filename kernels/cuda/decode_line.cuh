@@ -14,11 +14,10 @@
 
 namespace pagedkv {
 
-// The tiles that a warp asks the L2 cache for ahead of its launch: what its ring holds.
-#ifndef PAGEDKV_FORESEEN_TILES
-#define PAGEDKV_FORESEEN_TILES 3
-#endif
-constexpr uint32_t kForeseenTiles = PAGEDKV_FORESEEN_TILES;
+// The tiles that a warp asks the L2 cache for ahead of its launch. More would take the memory's
+// time from the kernel that still runs, and gain nothing: rings are not filled faster from the
+// cache.
+constexpr uint32_t kForeseenTiles = 1;
 static_assert(kForeseenTiles <= 15, "two lanes a tile, one for q");
 
 // A word that earlier launches wrote. An early one is not left in the L1 cache, where it would

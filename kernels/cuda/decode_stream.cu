@@ -17,12 +17,11 @@ bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
 }
 
 size_t StreamRecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
-  const size_t group = a.nr_q_heads / a.layout->nr_kv_heads;
-  return size_t{DealNrParts(grid)} * 2 * (group * (a.layout->head_dim + 2) + 4) * sizeof(float);
+  const size_t group = a.nr_q_heads / a.layout->nr_kv_heads, rows = (group + 7) / 8 * 8;
+  return size_t{grid} * 2 * rows * (a.layout->head_dim + 2) * sizeof(float);
 }
 
 cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, uint32_t grid) {
-  if (DealTakes(a, d, grid)) return Deal(a, d, grid);
   cudaStream_t stream = static_cast<cudaStream_t>(a.stream);
   d.table += d.first_token / a.layout->page_tokens;
   switch (a.layout->dtype) {

@@ -6,10 +6,12 @@
  * The line of all rows' tiles (decode_line.cuh) is cut into as many equal ranges as there are
  * warps. Each warp is alone with its range: it has a ring of half tiles (K or V of 16 tokens) in
  * shared memory that it fills by asynchronous copies and empties by matrix instructions, on and on
- * over the ends of rows, and waits for nobody.
+ * over the ends of rows. The warps of a block wait for each other only to keep step.
  *
- * A row that lies in one warp's range is written out. The others' sums are added up first in the
- * block, then, where a row spans blocks, through records in memory by the last block to come.
+ * A row that lies in one warp's range is written out. Of the warps of a block that share a row the
+ * last to come adds up what they laid into shared memory, and of blocks that share one, the last to
+ * come adds up records in memory: both in the line's order, so that a call gives the same bits
+ * again whoever was how fast.
  */
 #ifndef PAGEDKV_CUDA_DECODE_STREAM_CUH
 #define PAGEDKV_CUDA_DECODE_STREAM_CUH
@@ -18,7 +20,6 @@
 #include "decode_line.cuh"
 #include "decode_math.cuh"
 #include "decode_plan.cuh"
-#include "decode_record.cuh"
 #include "decode_tile.cuh"
 #include "launch.cuh"
 
@@ -27,22 +28,21 @@ namespace pagedkv {
 constexpr uint32_t kStreamWarps = 8;
 constexpr uint32_t kStreamThreads = kStreamWarps * 32;
 constexpr uint32_t kStreamMaxSequences = 32768;
-constexpr uint32_t kNoRow = ~0u;
-
-// A row that a warp has a part of, and the blocks that have parts of it.
-struct StreamRow {
-  uint32_t row, first, last;
-};
+constexpr uint32_t kMostAhead = 4;     // tiles of a warp before another of its block
+constexpr uint32_t kShortShare = 512;  // tiles of a block
 
 template <class T, int kDim, int kBlocks>
 struct StreamMemory : TileShape<T, kDim, kBlocks> {
   using TileShape<T, kDim, kBlocks>::kHalf;
-  using TileShape<T, kDim, kBlocks>::kPart;
+  using TileShape<T, kDim, kBlocks>::kLaid;
   static constexpr uint32_t kHalves = (kBlocks == 1 ? 24576 : 16384) / kHalf;
+  static_assert(kLaid * sizeof(float) <= kHalves * kHalf, "a part takes the ring's place");
   alignas(128) uint8_t ring[kStreamWarps][kHalves][kHalf];
-  float parts[kStreamWarps][kPart];
-  StreamRow rows[kStreamWarps * 2];  // of the first and the last part of each warp
-  uint32_t last[2];
+  // Of the rows that end in a warp, or in the block. A warp that others go on after leaves its part
+  // in place of its ring.
+  alignas(16) float parts[kStreamWarps][kLaid];
+  uint32_t done[kStreamWarps];  // tiles, or ~0 when there are no more
+  uint32_t laid[kStreamWarps];  // parts of the row that the block has from this warp on
 };
 
 template <class T, int kDim, int kBlocks>
@@ -60,13 +60,12 @@ class StreamWarp {
         warp_(threadIdx.x / 32),
         math_(a, lane_) {
     ring_ = SharedAddress(m->ring[warp_]);
-    m->rows[warp_ * 2].row = m->rows[warp_ * 2 + 1].row = kNoRow;
   }
 
   // The tiles [from, end) of the line, the first of which is in `place`.
   __device__ void Run(const StreamPlace& place, const StreamBatch& batch, uint32_t from,
                       uint32_t end) {
-    if (from >= end) return;
+    if (from >= end) return EndTiles();
     end_ = end;
     load_ = place;
     load_batch_ = batch;
@@ -81,15 +80,24 @@ class StreamWarp {
     uint32_t at = from;
 #pragma unroll 1
     while (true) {
-      const bool is_begun = at != now.begin;
       math_.Begin(now.first_query, now.head);
-      if (a_.parts != nullptr && !is_begun) math_.TakeParts(now.first_query, now.head);
+      if (a_.parts != nullptr && at == now.begin) math_.TakeParts(now.first_query, now.head);
       const uint32_t stop = min(end, now.begin + now.tiles);
 #pragma unroll 1
-      for (; at < stop; at++) Tile(&put, &get, at - now.begin, now.context);
-      EndRow(now, is_begun, at < now.begin + now.tiles);
+      for (; at < stop; at++) {
+        KeepStep(at - from);
+        Tile(&put, &get, at - now.begin, now.context);
+      }
+      if (at >= end) EndTiles();
+      math_.End();
+      if (IsHere(now, from, end)) math_.Write(now.first_query, now.head);
       if (at >= end) break;
       now.Next(a_, &now_batch, lane_);
+    }
+#pragma unroll 1
+    for (uint32_t i = 0; i < 2; i++) {
+      const StreamPlace p = i == 0 ? after_ : before_;
+      if (p.tiles != 0 && AddUpBlocks(p)) math_.Write(p.first_query, p.head);
     }
     asm volatile("cp.async.wait_all;" ::: "memory");
   }
@@ -135,6 +143,21 @@ class StreamWarp {
     if (++*put == kHalves) *put = 0;
   }
 
+  // --- the block's warps keep step ---
+
+  // `nr` tiles are done. Chance gives some warps more of the memory's speed than others: without
+  // this they end far apart.
+  __device__ __forceinline__ void KeepStep(uint32_t nr) {
+    volatile uint32_t* done = m_->done;
+    if (lane_ == 0) done[warp_] = nr;
+    while (__any_sync(0xffffffff, done[lane_ % kStreamWarps] < max(nr, kMostAhead) - kMostAhead)) {
+      __nanosleep(20);
+    }
+  }
+  __device__ __forceinline__ void EndTiles() {
+    if (lane_ == 0) *static_cast<volatile uint32_t*>(m_->done + warp_) = ~0u;
+  }
+
   // --- arithmetic ---
 
   __device__ __forceinline__ void Tile(uint32_t* put, uint32_t* get, uint32_t tile,
@@ -158,27 +181,70 @@ class StreamWarp {
 
   // --- ends of rows ---
 
-  __device__ __forceinline__ void EndRow(const StreamPlace& p, bool is_begun, bool goes_on) {
-    math_.End();
-    if (!is_begun && !goes_on)
-      math_.Write(p.first_query, p.head);
+  // The tiles [from, end) of the line have something of the row. True: here is all of it. False:
+  // another warp will have that.
+  __device__ __forceinline__ bool IsHere(const StreamPlace& p, uint32_t from, uint32_t end) {
+    const uint32_t row_end = p.begin + p.tiles;
+    if (p.begin >= from && row_end <= end) return true;
+    const uint32_t begin = blocks_.Begin(blockIdx.x), block_end = blocks_.Begin(blockIdx.x + 1);
+    const Stretches warps(block_end - begin, kStreamWarps);
+    const uint32_t first = warps.Of(max(p.begin, begin) - begin);
+    const uint32_t last = warps.Of(min(row_end, block_end) - 1 - begin);
+    if (first < last && !AddUpWarps(first, last)) return false;
+    if (p.begin >= begin && row_end <= block_end) return true;
+    math_.Lay(RecordOf(p, blockIdx.x));
+    if (p.begin < begin)
+      before_ = p;
     else
-      Keep(p, !is_begun);
+      after_ = p;
+    return false;
   }
 
-  // For the block: at the end in place of the ring, before it apart.
-  __device__ __forceinline__ void Keep(const StreamPlace& p, bool last) {
-    float* part = m_->parts[warp_];
-    if (last) {
-      asm volatile("cp.async.wait_all;" ::: "memory");
-      __syncwarp();
-      part = reinterpret_cast<float*>(m_->ring[warp_]);
-    }
-    math_.Put(part);
+  // Of the block's warps that have parts of a row the last one to come adds them up.
+  __device__ __forceinline__ bool AddUpWarps(uint32_t first, uint32_t last) {
+    const auto part_of = [&](uint32_t warp) {
+      return warp == last ? m_->parts[warp] : reinterpret_cast<float*>(m_->ring[warp]);
+    };
+    math_.Lay(part_of(warp_));
+    __threadfence_block();
+    __syncwarp();
+    uint32_t before = 0;
+    if (lane_ == 0) before = atomicAdd(m_->laid + first, 1);
+    before = __shfl_sync(0xffffffff, before, 0);
+    if (before < last - first) return false;
+    __threadfence_block();
+    __syncwarp();
+    math_.template AddUp<false>(last - first + 1, [&](uint32_t i) { return part_of(first + i); });
+    return true;
+  }
+
+  // Rows that span blocks: a block leaves what it has of them in memory. It has two records, of the
+  // row that began before it, and of the one that begins in it and goes on.
+  __device__ __forceinline__ float* RecordOf(const StreamPlace& p, uint32_t block) const {
+    return a_.records + (uint64_t{block} * 2 + (blocks_.Of(p.begin) == block)) * Memory::kLaid;
+  }
+
+  // Of the blocks that have parts of a row the last one to come adds them up. Not before the warp's
+  // last tile: to be sure that others see a record takes long while the memory is busy.
+  __device__ __forceinline__ bool AddUpBlocks(const StreamPlace& p) {
+    const uint32_t first = blocks_.Of(p.begin), last = blocks_.Of(p.begin + p.tiles - 1);
+    __syncwarp();
+    uint32_t before = 0, *counter = a_.counters + first;
     if (lane_ == 0) {
-      m_->rows[warp_ * 2 + last] = StreamRow{p.seq * a_.nr_kv_heads + p.head, blocks_.Of(p.begin),
-                                             blocks_.Of(p.begin + p.tiles - 1)};
+      // releases what the warp wrote, acquires what the others did
+      asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
+                   : "=r"(before)
+                   : "l"(counter)
+                   : "memory");
     }
+    before = __shfl_sync(0xffffffff, before, 0);
+    if (before < last - first) return false;
+    if (lane_ == 0) *counter = 0;
+    __syncwarp();
+    math_.template AddUp<true>(last - first + 1, [&](uint32_t i) {
+      return a_.records + (uint64_t{first + i} * 2 + (i == 0)) * Memory::kLaid;
+    });
+    return true;
   }
 
   const DecodeArgs& a_;
@@ -192,190 +258,24 @@ class StreamWarp {
   uint32_t load_at_, slots_, slots_from_;
   const uint32_t* table_;
   bool values_ = false;
+  StreamPlace before_ = {}, after_ = {};  // of the block's two records, those that are this warp's
   Math math_;
 };
 
-// What the warps of a block left of rows that they share with others.
-template <class T, int kDim, int kBlocks>
-class StreamSums {
- public:
-  using Memory = StreamMemory<T, kDim, kBlocks>;
-  static constexpr uint32_t kRows = Memory::kRows, kPitch = Memory::kPitch;
-
-  __device__ StreamSums(const DecodeArgs& a, Memory* m) : a_(a), m_(m) {}
-
-  __device__ void Run() {
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    __syncthreads();
-    const uint32_t row = lane < kStreamWarps * 2 ? m_->rows[lane].row : kNoRow;
-    const uint32_t valid = __ballot_sync(0xffffffff, row != kNoRow);
-    const uint32_t below = valid & ((1u << lane) - 1);
-    const uint32_t before = __shfl_sync(0xffffffff, row, below == 0 ? lane : 31 - __clz(below));
-    const uint32_t heads =
-        __ballot_sync(0xffffffff, row != kNoRow && (below == 0 || before != row));
-    const uint32_t nr = __popc(heads);
-    // few rows are shared by many warps each
-    const uint32_t team = nr <= 1 ? kStreamWarps : nr == 2 ? 4 : nr <= 4 ? 2 : 1;
-    for (uint32_t i = warp / team; i < nr; i += kStreamWarps / team) {
-      uint32_t first = heads;
-      for (uint32_t j = 0; j < i; j++) first &= first - 1;
-      const uint32_t from = __ffs(first) - 1;
-      first &= first - 1;
-      const uint32_t to = first == 0 ? 32 : __ffs(first) - 1;
-      uint32_t members = valid & ~((1u << from) - 1);
-      if (to < 32) members &= (1u << to) - 1;
-      AddUp(from, members, threadIdx.x % (team * 32), team * 32);
-    }
-    Settle();
+// How many blocks share a line. All of a long one, where the memory's speed is what counts. Of a
+// short one where rows may be alike, so many that blocks have whole rows or rows have whole blocks,
+// if that leaves few blocks idle: sums of rows that span blocks take longer than what that costs.
+__device__ __forceinline__ uint32_t StreamBlocks(const DecodeArgs& a, uint32_t total) {
+  const uint32_t rows = a.nr_seqs * a.nr_kv_heads, most = gridDim.x;
+  uint32_t nr = most;
+  if (total % rows == 0 && total <= most * kShortShare) {
+    const uint32_t of_block = (rows + most - 1) / most;
+    const uint32_t whole = rows > most ? (rows + of_block - 1) / of_block : most / rows * rows;
+    if (whole >= most - most / 16) nr = whole;
   }
-
- private:
-  __device__ __forceinline__ const float* PartAt(uint32_t i) const {
-    return i % 2 == 0 ? m_->parts[i / 2] : reinterpret_cast<const float*>(m_->ring[i / 2]);
-  }
-
-  __device__ void AddUp(uint32_t from, uint32_t members, uint32_t thread, uint32_t threads) {
-    const StreamRow r = m_->rows[from];
-    float* record = RecordOf<kDim>(a_, blockIdx.x, r.first == blockIdx.x);
-    for (uint32_t i = thread; i < a_.group * (kDim / 4); i += threads) {
-      const uint32_t column = i / (kDim / 4), unit = i % (kDim / 4);
-      float max = -INFINITY, weight = 0;
-#pragma unroll 1
-      for (uint32_t left = members; left != 0; left &= left - 1) {
-        max = fmaxf(max, PartAt(__ffs(left) - 1)[kRows * kPitch + column]);
-      }
-      float4 sum = {0, 0, 0, 0};
-#pragma unroll 1
-      for (uint32_t left = members; left != 0; left &= left - 1) {
-        const float* part = PartAt(__ffs(left) - 1);
-        const float m = part[kRows * kPitch + column];
-        const float f = m == -INFINITY ? 0 : Exp2(m - max);
-        const float4 x = *reinterpret_cast<const float4*>(part + column * kPitch + unit * 4);
-        weight = fmaf(part[kRows * (kPitch + 1) + column], f, weight);
-        sum.x = fmaf(x.x, f, sum.x);
-        sum.y = fmaf(x.y, f, sum.y);
-        sum.z = fmaf(x.z, f, sum.z);
-        sum.w = fmaf(x.w, f, sum.w);
-      }
-      if (r.first == r.last) {
-        WriteUnit<T, kDim>(a_, r.row, column, unit, sum, max, weight);
-        continue;
-      }
-      __stcg(reinterpret_cast<float4*>(record) + i, sum);
-      if (unit == 0) {
-        __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column, float2{max, weight});
-      }
-    }
-  }
-
-  // Tells of this block's records; the last block to come adds up a row's.
-  __device__ void Settle() {
-    __syncthreads();
-    // rows that span blocks are the first and the last that this one has
-    if (threadIdx.x < 2) {
-      bool last = false;
-      const StreamRow r = EdgeRow(threadIdx.x);
-      if (r.row != kNoRow) {
-        last = RecordsAreWhole(a_, r.first, r.last - r.first + 1);
-      }
-      m_->last[threadIdx.x] = last;
-    }
-    __syncthreads();
-    for (uint32_t side = 0; side < 2; side++) {
-      if (m_->last[side]) AddUpBlocks(EdgeRow(side));
-    }
-  }
-
-  // The row that began before this block (0), or that begins here and goes on (1).
-  __device__ StreamRow EdgeRow(uint32_t side) const {
-    StreamRow found = {kNoRow, 0, 0};
-    for (uint32_t i = 0; i < kStreamWarps * 2; i++) {
-      const StreamRow r = m_->rows[i];
-      if (r.row == kNoRow || r.first == r.last) continue;
-      if ((r.first == blockIdx.x) == (side == 1)) found = r;
-    }
-    return found;
-  }
-
-  __device__ void AddUpBlocks(const StreamRow& r) {
-    const uint32_t nr = r.last - r.first + 1, units = a_.group * (kDim / 4);
-    // teams of whole warps, each with some of the records; kDim / 4 threads have a column
-    const uint32_t teams = max(1u, kStreamThreads / ((units + 31) / 32 * 32));
-    const uint32_t per_team = kStreamThreads / teams;
-    const uint32_t team = min(threadIdx.x / per_team, teams - 1);
-    float* shared = reinterpret_cast<float*>(m_->ring);
-    for (uint32_t base = 0; base < units; base += per_team) {
-      const uint32_t i = base + threadIdx.x - team * per_team;
-      const uint32_t column = i / (kDim / 4);
-      float max = -INFINITY, weight = 0;
-      float4 sum = {0, 0, 0, 0};
-      if (i < units) {
-        constexpr uint32_t kAtOnce = 8;
-        for (uint32_t at = team; at < nr; at += teams * kAtOnce) {
-          float2 s[kAtOnce];
-          float4 v[kAtOnce];
-          float peak = max;
-#pragma unroll
-          for (uint32_t u = 0; u < kAtOnce; u++) {
-            const uint32_t b = at + u * teams;
-            s[u] = {-INFINITY, 0};
-            v[u] = {0, 0, 0, 0};
-            if (b < nr) {
-              const float* record = RecordOf<kDim>(a_, r.first + b, b == 0);
-              s[u] = __ldcg(reinterpret_cast<const float2*>(record + a_.group * kDim) + column);
-              v[u] = __ldcg(reinterpret_cast<const float4*>(record) + i);
-            }
-          }
-#pragma unroll
-          for (uint32_t u = 0; u < kAtOnce; u++) peak = fmaxf(peak, s[u].x);
-          float f = max == -INFINITY ? 0 : Exp2(max - peak);
-          max = peak;
-          weight *= f;
-          sum = {sum.x * f, sum.y * f, sum.z * f, sum.w * f};
-#pragma unroll
-          for (uint32_t u = 0; u < kAtOnce; u++) {
-            f = s[u].x == -INFINITY ? 0 : Exp2(s[u].x - peak);
-            weight = fmaf(s[u].y, f, weight);
-            sum.x = fmaf(v[u].x, f, sum.x);
-            sum.y = fmaf(v[u].y, f, sum.y);
-            sum.z = fmaf(v[u].z, f, sum.z);
-            sum.w = fmaf(v[u].w, f, sum.w);
-          }
-        }
-      }
-      if (teams == 1) {
-        if (i < units) WriteUnit<T, kDim>(a_, r.row, column, i % (kDim / 4), sum, max, weight);
-        continue;
-      }
-      __syncthreads();
-      if (i < units) {
-        float* mine = shared + (team * per_team + i) * 8;
-        *reinterpret_cast<float4*>(mine) = sum;
-        mine[4] = max;
-        mine[5] = weight;
-      }
-      __syncthreads();
-      if (team == 0 && i < units) {
-        for (uint32_t t = 1; t < teams; t++) {
-          const float* other = shared + (t * per_team + i) * 8;
-          const float4 x = *reinterpret_cast<const float4*>(other);
-          const float peak = fmaxf(max, other[4]);
-          const float f = max == -INFINITY ? 0 : Exp2(max - peak);
-          const float h = other[4] == -INFINITY ? 0 : Exp2(other[4] - peak);
-          max = peak;
-          weight = weight * f + other[5] * h;
-          sum = {sum.x * f + x.x * h, sum.y * f + x.y * h, sum.z * f + x.z * h,
-                 sum.w * f + x.w * h};
-        }
-        WriteUnit<T, kDim>(a_, r.row, column, i % (kDim / 4), sum, max, weight);
-      }
-    }
-    __syncthreads();
-  }
-
-  const DecodeArgs& a_;
-  Memory* m_;
-};
+  // at least a tile for each warp
+  return min(nr, (total + kStreamWarps - 1) / kStreamWarps);
+}
 
 template <class T, int kDim, int kBlocks>
 __global__ void __launch_bounds__(kStreamThreads, 1)
@@ -389,15 +289,15 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   StreamBatch batch;
   StreamPlace place;
   uint32_t from, end, blocks;
+  if (threadIdx.x < kStreamWarps) m->laid[threadIdx.x] = m->done[threadIdx.x] = 0;
 #pragma unroll 1
-  for (bool early = kForeseenTiles != 0;; early = false) {
+  for (bool early = true;; early = false) {
     if (!early) {
       asm volatile("griddepcontrol.wait;" ::: "memory");
       asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
     }
     line.Measure(a, sums, &batch, early);
-    // at least a tile for each warp
-    blocks = min(gridDim.x, (line.total + kStreamWarps - 1) / kStreamWarps);
+    blocks = StreamBlocks(a, line.total);
     if (blockIdx.x >= blocks) {
       if (early) continue;
       return;
@@ -410,10 +310,9 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     if (!early) break;
     Foresee<Memory::kRowBytes>(a, place, from, end);
   }
-  if (a.nr_seqs > 32) __syncthreads();  // the ring is where the sums are
+  __syncthreads();  // the ring is where the sums are
   const Stretches stretches(line.total, blocks);
   StreamWarp<T, kDim, kBlocks>(a, m, stretches).Run(place, batch, from, end);
-  StreamSums<T, kDim, kBlocks>(a, m).Run();
 }
 
 template <class T, int kDim, int kBlocks>

@@ -12,12 +12,6 @@ namespace pagedkv {
 // not the same bits in another batch.
 bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d);
 
-// Of the calls that go here: has it enough tiles and rows for the last of them to be dealt out
-// while it runs (decode_deal.cuh)?
-bool DealTakes(const pkv_cuda_attention& a, const DecodeArgs& d, uint32_t grid);
-uint32_t DealNrParts(uint32_t grid);  // parts of the line, at most
-cudaError_t Deal(const pkv_cuda_attention& a, const DecodeArgs& d, uint32_t grid);
-
 // Bytes of records in the workspace.
 size_t StreamRecordBytes(const pkv_cuda_attention& a, uint32_t grid);
 

@@ -121,14 +121,8 @@ class TileMath {
           q_[n][k][j] = pair;
         }
       }
-      max_[n][0] = max_[n][1] = -INFINITY;
-      weight_[n][0] = weight_[n][1] = 0;
-#pragma unroll
-      for (int d = 0; d < kSteps; d++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) acc_[n][d][i] = 0;
-      }
     }
+    Clear();
   }
 
   // Adds up what the tokens before the first one left of this row.
@@ -355,95 +349,98 @@ class TileMath {
     }
   }
 
-  // This warp's part becomes the sum of `nr` parts, of which it is the one numbered `own`; the i'th
-  // other one was laid at part_of(i). Their order alone makes the result's bits.
-  template <class PartOf>
-  __device__ __forceinline__ void AddUp(uint32_t nr, uint32_t own, PartOf part_of) {
-    float peak[kBlocks][2], factor[kBlocks][2], weight[kBlocks][2], sum[kBlocks][kSteps][4];
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) peak[n][0] = max_[n][0], peak[n][1] = max_[n][1];
-#pragma unroll 1
-    for (uint32_t i = 0; i < nr; i++) {
-      if (i == own) continue;
-#pragma unroll
-      for (int n = 0; n < kBlocks; n++) {
-        const float4 x = Weights(part_of(i), n, lane_);
-        peak[n][0] = fmaxf(peak[n][0], x.x);
-        peak[n][1] = fmaxf(peak[n][1], x.z);
-      }
-    }
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-      weight[n][0] = weight[n][1] = 0;
-#pragma unroll
-      for (int d = 0; d < kSteps; d++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) sum[n][d][i] = 0;
-      }
-    }
-#pragma unroll 1
-    for (uint32_t i = 0; i < nr; i++) {
-      const float* part = i == own ? nullptr : part_of(i);
-#pragma unroll
-      for (int n = 0; n < kBlocks; n++) {
-        float4 x = {max_[n][0], weight_[n][0], max_[n][1], weight_[n][1]};
-        if (i != own) x = Weights(part, n, lane_);
-        factor[n][0] = x.x == -INFINITY ? 0 : Exp2(x.x - peak[n][0]);
-        factor[n][1] = x.z == -INFINITY ? 0 : Exp2(x.z - peak[n][1]);
-        weight[n][0] = fmaf(x.y, factor[n][0], weight[n][0]);
-        weight[n][1] = fmaf(x.w, factor[n][1], weight[n][1]);
-#pragma unroll
-        for (int d = 0; d < kSteps; d++) {
-          float4 v = {acc_[n][d][0], acc_[n][d][1], acc_[n][d][2], acc_[n][d][3]};
-          if (i != own) {
-            v = reinterpret_cast<const float4*>(part)[(n * kSteps + d) * 32 + lane_];
-          }
-          sum[n][d][0] = fmaf(v.x, factor[n][0], sum[n][d][0]);
-          sum[n][d][1] = fmaf(v.y, factor[n][1], sum[n][d][1]);
-          sum[n][d][2] = fmaf(v.z, factor[n][0], sum[n][d][2]);
-          sum[n][d][3] = fmaf(v.w, factor[n][1], sum[n][d][3]);
-        }
-      }
-    }
-#pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) max_[n][j] = peak[n][j], weight_[n][j] = weight[n][j];
-#pragma unroll
-      for (int d = 0; d < kSteps; d++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) acc_[n][d][i] = sum[n][d][i];
-      }
-    }
-  }
-
-  // A part of a row that other blocks have parts of, as a record.
-  __device__ __forceinline__ void PutRecord(float* record) const {
+  // This warp's part becomes the sum of `nr` parts, the i'th of which was laid at part_of(i), in
+  // shared memory or, kGlobal, in the device's.
+  template <bool kGlobal, class PartOf>
+  __device__ __forceinline__ void AddUp(uint32_t nr, PartOf part_of) {
+    constexpr uint32_t kAtOnce = 2 / kBlocks;
     const uint32_t g = lane_ / 4, t = lane_ % 4;
+    Clear();
+    // the maxima and weights of 8 parts at a time, each by 4 lanes
+#pragma unroll 1
+    for (uint32_t base = 0; base < nr; base += 8) {
+      float factor[kBlocks][2];
 #pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
+      for (int n = 0; n < kBlocks; n++) {
+        float4 x = {-INFINITY, 0, -INFINITY, 0};
+        if (base + g < nr) x = Laid<kGlobal>(part_of(base + g), kBlocks * kSteps * 32 + n * 4 + t);
+        Join(n, 0, x.x, x.y, &factor[n][0]);
+        Join(n, 1, x.z, x.w, &factor[n][1]);
+      }
+#pragma unroll 1
+      for (uint32_t i = 0; i < 8 && base + i < nr; i += kAtOnce) {
+        float4 v[kAtOnce][kBlocks][kSteps];
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const uint32_t column = n * 8 + t * 2 + j;
-        if (column >= a_.group) continue;
+        for (uint32_t u = 0; u < kAtOnce; u++) {
+          const float* part = part_of(base + min(i + u, nr - base - 1));
 #pragma unroll
-        for (int d = 0; d < kSteps; d++) {
+          for (int n = 0; n < kBlocks; n++) {
 #pragma unroll
-          for (int i = 0; i < 2; i++) {
-            __stcg(record + column * kDim + d * 16 + DimOf<T>(g, i), acc_[n][d][j + i * 2]);
+            for (int d = 0; d < kSteps; d++) {
+              v[u][n][d] = Laid<kGlobal>(part, (n * kSteps + d) * 32 + lane_);
+            }
           }
         }
-        if (g == 0) {
-          __stcg(reinterpret_cast<float2*>(record + a_.group * kDim) + column,
-                 float2{max_[n][j], weight_[n][j]});
+#pragma unroll
+        for (uint32_t u = 0; u < kAtOnce; u++) {
+#pragma unroll
+          for (int n = 0; n < kBlocks; n++) {
+            // of a part past the last one it is 0
+            const float f0 = __shfl_sync(0xffffffff, factor[n][0], (i + u) * 4 + t);
+            const float f1 = __shfl_sync(0xffffffff, factor[n][1], (i + u) * 4 + t);
+#pragma unroll
+            for (int d = 0; d < kSteps; d++) {
+              acc_[n][d][0] = fmaf(v[u][n][d].x, f0, acc_[n][d][0]);
+              acc_[n][d][1] = fmaf(v[u][n][d].y, f1, acc_[n][d][1]);
+              acc_[n][d][2] = fmaf(v[u][n][d].z, f0, acc_[n][d][2]);
+              acc_[n][d][3] = fmaf(v[u][n][d].w, f1, acc_[n][d][3]);
+            }
+          }
         }
       }
     }
   }
 
  private:
-  __device__ __forceinline__ static float4 Weights(const float* part, int n, uint32_t lane) {
-    return reinterpret_cast<const float4*>(part)[kBlocks * kSteps * 32 + n * 4 + lane % 4];
+  template <bool kGlobal>
+  __device__ __forceinline__ static float4 Laid(const float* part, uint32_t i) {
+    const float4* at = reinterpret_cast<const float4*>(part) + i;
+    // other multiprocessors laid it: this one's cache may have what was there before
+    return kGlobal ? __ldcg(at) : *at;
+  }
+
+  __device__ __forceinline__ void Clear() {
+#pragma unroll
+    for (int n = 0; n < kBlocks; n++) {
+      max_[n][0] = max_[n][1] = -INFINITY;
+      weight_[n][0] = weight_[n][1] = 0;
+#pragma unroll
+      for (int d = 0; d < kSteps; d++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) acc_[n][d][i] = 0;
+      }
+    }
+  }
+
+  // Adds a column's maxima and weights of 8 parts, and says what each part's sums are multiplied
+  // by.
+  __device__ __forceinline__ void Join(int n, int j, float max, float weight, float* factor) {
+    float peak = max;
+#pragma unroll
+    for (int d = 4; d < 32; d *= 2) peak = fmaxf(peak, __shfl_xor_sync(0xffffffff, peak, d));
+    peak = fmaxf(peak, max_[n][j]);
+    const float f = max_[n][j] == -INFINITY ? 0 : Exp2(max_[n][j] - peak);
+    *factor = max == -INFINITY ? 0 : Exp2(max - peak);
+    weight *= *factor;
+#pragma unroll
+    for (int d = 4; d < 32; d *= 2) weight += __shfl_xor_sync(0xffffffff, weight, d);
+    max_[n][j] = peak;
+    weight_[n][j] = fmaf(weight_[n][j], f, weight);
+#pragma unroll
+    for (int d = 0; d < kSteps; d++) {
+      acc_[n][d][j] *= f;
+      acc_[n][d][j + 2] *= f;
+    }
   }
 
   // Scores to weights, as operands of the second product. The maximum is raised only when a score

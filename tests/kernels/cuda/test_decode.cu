@@ -416,8 +416,8 @@ Config ConfigOf(uint32_t dtype, uint32_t dim) {
   return c;
 }
 
-// Tiles enough for the last of them to be dealt out while a launch runs: rows of one warp, of a
-// block, of many; one that is much longer than the others.
+// Tiles enough for all warps: rows of one warp, of a block, of many; one that is much longer than
+// the others; rows that are alike.
 void TestLarge(uint32_t most) {
   for (uint32_t dtype : {PKV_BF16, PKV_E4M3}) {
     Config c = ConfigOf(dtype, 128);
@@ -429,12 +429,15 @@ void TestLarge(uint32_t most) {
     batch[random_in(0, 99)] = {200, 40000, 1};
     TestOne(c, batch, "large with a long one");
   }
-  // a warp's pieces are whole rows, so that there is nothing to add up that it could wait for
-  Config whole = ConfigOf(PKV_BF16, 128);
-  whole.nr_kv_heads = 8;
-  std::vector<Sequence> rows;
-  for (uint32_t i = 0; i < 10 * kit::Sms() + kit::Sms() / 2 + 1; i++) rows.push_back({i, 64, 1});
-  TestOne(whole, rows, "rows as long as pieces");
+  // whole blocks for a row, and whole rows for a block, with some blocks idle
+  for (uint32_t rows : {kit::Sms() / 2u, kit::Sms() * 4u - kit::Sms() / 8u}) {
+    Config alike = ConfigOf(PKV_BF16, 128);
+    alike.nr_kv_heads = 2;
+    const uint32_t context = random_in(500, 1000);
+    std::vector<Sequence> batch;
+    for (uint32_t i = 0; i < std::max(rows / 2, 1u); i++) batch.push_back({i, context, 1});
+    TestOne(alike, batch, "rows alike");
+  }
   Config c = ConfigOf(PKV_F16, 64);
   c.nr_kv_heads = 12;
   TestOne(c, RandomBatch(64, most, 1), "a large batch");

@@ -288,24 +288,34 @@ class TileMath {
   __device__ __forceinline__ void Write(uint32_t first_query, uint32_t head) const {
     const uint32_t g = lane_ / 4, t = lane_ % 4;
     const uint64_t row = uint64_t{first_query} * a_.group * a_.nr_kv_heads + head * a_.group;
-    uint16_t* out = reinterpret_cast<uint16_t*>(a_.out);
 #pragma unroll
     for (int n = 0; n < kBlocks; n++) {
+      float inverse[2];
 #pragma unroll
       for (int j = 0; j < 2; j++) {
         const uint32_t column = n * 8 + t * 2 + j;
-        if (column >= a_.group) continue;
-        const float inverse = StreamInverse(a_, head, weight_[n][j]);
-#pragma unroll
-        for (int d = 0; d < kSteps; d++) {
-#pragma unroll
-          for (int i = 0; i < 2; i++) {
-            out[(row + column) * kDim + d * 16 + DimOf<T>(g, i)] =
-                static_cast<uint16_t>(StreamPack<T>(a_, acc_[n][d][j + i * 2] * inverse, 0));
-          }
-        }
-        if (a_.lse != nullptr && g == 0) {
+        inverse[j] = StreamInverse(a_, head, weight_[n][j]);
+        if (a_.lse != nullptr && g == 0 && column < a_.group) {
           a_.lse[row + column] = LogSumExp(max_[n][j], weight_[n][j]);
+        }
+      }
+      // neighbouring dims of a column come to one lane
+      uint16_t* out = reinterpret_cast<uint16_t*>(a_.out) + (row + n * 8 + g) * kDim;
+      const bool is = n * 8 + g < a_.group;
+#pragma unroll
+      for (int d = 0; d < kSteps; d++) {
+        uint32_t x[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          x[i] = Transposed(StreamPack<T>(a_, acc_[n][d][i * 2] * inverse[0],
+                                          acc_[n][d][i * 2 + 1] * inverse[1]));
+        }
+        if (is && kElementBytes<T> == 2) {
+          *reinterpret_cast<uint32_t*>(out + d * 16 + t * 2) = x[0];
+          *reinterpret_cast<uint32_t*>(out + d * 16 + 8 + t * 2) = x[1];
+        } else if (is) {
+          *reinterpret_cast<uint2*>(out + d * 16 + t * 4) =
+              uint2{__byte_perm(x[0], x[1], 0x5410), __byte_perm(x[0], x[1], 0x7632)};
         }
       }
     }

@@ -41,8 +41,10 @@ struct StreamMemory : TileShape<T, kDim, kBlocks> {
   // Of the rows that end in a warp, or in the block. A warp that others go on after leaves its part
   // in place of its ring.
   alignas(16) float parts[kStreamWarps][kLaid];
-  uint32_t done[kStreamWarps];  // tiles, or ~0 when there are no more
-  uint32_t laid[kStreamWarps];  // parts of the row that the block has from this warp on
+  // A warp's part is laid: in its ring, of the row that goes on after it, or in parts, of the other.
+  uint64_t laid[kStreamWarps][2];
+  uint32_t nr_laid[kStreamWarps];  // of the row that the block has from this warp on
+  uint32_t done[kStreamWarps];     // tiles, or ~0 when there are no more
 };
 
 template <class T, int kDim, int kBlocks>
@@ -206,14 +208,16 @@ class StreamWarp {
       return warp == last ? m_->parts[warp] : reinterpret_cast<float*>(m_->ring[warp]);
     };
     math_.Lay(part_of(warp_));
-    __threadfence_block();
+    BarrierArrive(&m_->laid[warp_][warp_ == last]);
     __syncwarp();
     uint32_t before = 0;
-    if (lane_ == 0) before = atomicAdd(m_->laid + first, 1);
+    if (lane_ == 0) before = atomicAdd(m_->nr_laid + first, 1);
     before = __shfl_sync(0xffffffff, before, 0);
     if (before < last - first) return false;
-    __threadfence_block();
-    __syncwarp();
+    // all have come: this only orders what they laid before what is read here
+    for (uint32_t warp = first; warp <= last; warp++) {
+      BarrierWait(&m_->laid[warp][warp == last], 0);
+    }
     math_.template AddUp<false>(last - first + 1, [&](uint32_t i) { return part_of(first + i); });
     return true;
   }
@@ -289,7 +293,11 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   StreamBatch batch;
   StreamPlace place;
   uint32_t from, end, blocks;
-  if (threadIdx.x < kStreamWarps) m->laid[threadIdx.x] = m->done[threadIdx.x] = 0;
+  if (threadIdx.x < kStreamWarps) {
+    m->nr_laid[threadIdx.x] = m->done[threadIdx.x] = 0;
+    BarrierInit(&m->laid[threadIdx.x][0], 32);
+    BarrierInit(&m->laid[threadIdx.x][1], 32);
+  }
 #pragma unroll 1
   for (bool early = true;; early = false) {
     if (!early) {

@@ -24,9 +24,14 @@ look()
 	echo $? >"$log.status"
 }
 
+alone=()
 for tool in memcheck racecheck; do
 	for program in $CUDA_TESTS; do
-		[ "$tool $(basename "$program")" != "$skipped" ] || continue
+		case "$tool $(basename "$program")" in
+		"$skipped") continue ;;
+		# asks how much of the device's memory is free
+		*test_memory) alone+=("$tool $program") && continue ;;
+		esac
 		while [ "$(jobs -rp | wc -l)" -ge 8 ]; do
 			wait -n
 		done
@@ -34,6 +39,9 @@ for tool in memcheck racecheck; do
 	done
 done
 wait
+for one in "${alone[@]}"; do
+	look "${one%% *}" "${one#* }"
+done
 for tool in memcheck racecheck; do
 	for program in $CUDA_TESTS; do
 		log=$tap_tmp/$tool.$(basename "$program")

@@ -41,7 +41,7 @@ struct StreamMemory : TileShape<T, kDim, kBlocks> {
   // Of the rows that end in a warp, or in the block. A warp that others go on after leaves its part
   // in place of its ring.
   alignas(16) float parts[kStreamWarps][kLaid];
-  // A warp's part is laid: of the row that goes on after it, in its ring, or of the other, in parts.
+  // A part is laid: of the row that goes on after the warp, in its ring, or of the other, in parts.
   uint64_t laid[kStreamWarps][2];
   uint32_t nr_laid[kStreamWarps];  // of the row that the block has from this warp on
   uint32_t done[kStreamWarps];     // tiles, or ~0 when there are no more

@@ -28,7 +28,7 @@ namespace pagedkv {
 constexpr uint32_t kStreamWarps = 8;
 constexpr uint32_t kStreamThreads = kStreamWarps * 32;
 constexpr uint32_t kStreamMaxSequences = 32768;
-constexpr uint32_t kMostAhead = 4;     // tiles of a warp before another of its block
+constexpr uint32_t kMostAhead = 4;     // tiles of a warp before another of its block, 2^n
 constexpr uint32_t kShortShare = 512;  // tiles of a block
 
 template <class T, int kDim, int kBlocks>
@@ -44,7 +44,7 @@ struct StreamMemory : TileShape<T, kDim, kBlocks> {
   // A part is laid: of the row that goes on after the warp, in its ring, or of the other, in parts.
   uint64_t laid[kStreamWarps][2];
   uint32_t nr_laid[kStreamWarps];  // of the row that the block has from this warp on
-  uint32_t done[kStreamWarps];     // tiles, or ~0 when there are no more
+  uint64_t step[kMostAhead];       // all warps have done a tile: the n-th in step[n % kMostAhead]
 };
 
 template <class T, int kDim, int kBlocks>
@@ -67,7 +67,7 @@ class StreamWarp {
   // The tiles [from, end) of the line, the first of which is in `place`.
   __device__ void Run(const StreamPlace& place, const StreamBatch& batch, uint32_t from,
                       uint32_t end) {
-    if (from >= end) return EndTiles();
+    if (from >= end) return;
     end_ = end;
     load_ = place;
     load_batch_ = batch;
@@ -89,8 +89,8 @@ class StreamWarp {
       for (; at < stop; at++) {
         KeepStep(at - from);
         Tile(&put, &get, at - now.begin, now.context);
+        EndStep(at - from);
       }
-      if (at >= end) EndTiles();
       math_.End();
       if (IsHere(now, from, end)) math_.Write(now.first_query, now.head);
       if (at >= end) break;
@@ -147,17 +147,14 @@ class StreamWarp {
 
   // --- the block's warps keep step ---
 
-  // `nr` tiles are done. Chance gives some warps more of the memory's speed than others: without
-  // this they end far apart.
-  __device__ __forceinline__ void KeepStep(uint32_t nr) {
-    volatile uint32_t* done = m_->done;
-    if (lane_ == 0) done[warp_] = nr;
-    while (__any_sync(0xffffffff, done[lane_ % kStreamWarps] < max(nr, kMostAhead) - kMostAhead)) {
-      __nanosleep(20);
-    }
+  // Before the n-th tile and after it. Chance gives some warps more of the memory's speed than
+  // others: without this they end far apart. Their ranges differ by a tile at most, so nobody waits
+  // for one that has none left.
+  __device__ __forceinline__ void KeepStep(uint32_t n) {
+    BarrierWait(&m_->step[n % kMostAhead], ~(n / kMostAhead) & 1);
   }
-  __device__ __forceinline__ void EndTiles() {
-    if (lane_ == 0) *static_cast<volatile uint32_t*>(m_->done + warp_) = ~0u;
+  __device__ __forceinline__ void EndStep(uint32_t n) {
+    if (lane_ == 0) BarrierArrive(&m_->step[n % kMostAhead]);
   }
 
   // --- arithmetic ---
@@ -294,9 +291,10 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   StreamPlace place;
   uint32_t from, end, blocks;
   if (threadIdx.x < kStreamWarps) {
-    m->nr_laid[threadIdx.x] = m->done[threadIdx.x] = 0;
+    m->nr_laid[threadIdx.x] = 0;
     BarrierInit(&m->laid[threadIdx.x][0], 32);
     BarrierInit(&m->laid[threadIdx.x][1], 32);
+    if (threadIdx.x < kMostAhead) BarrierInit(&m->step[threadIdx.x], kStreamWarps);
   }
 #pragma unroll 1
   for (bool early = true;; early = false) {

@@ -55,15 +55,21 @@ __device__ __forceinline__ bool BarrierTryWait(uint64_t *barrier, uint32_t parit
   return done != 0;
 }
 
-__device__ __forceinline__ void BarrierWait(uint64_t *barrier, uint32_t parity) {
+// Waits until done() is true.
+template <class Done>
+__device__ __forceinline__ void WaitUntil(Done done) {
 #ifdef PAGEDKV_BOUND_WAITS
   // For bringing kernels up: a wait that nothing ends becomes a wrong result instead of a hang.
-  for (uint32_t tries = 1 << 20; !BarrierTryWait(barrier, parity) && tries > 0; tries--) {
+  for (uint32_t tries = 1 << 20; !done() && tries > 0; tries--) {
   }
 #else
-  while (!BarrierTryWait(barrier, parity)) {
+  while (!done()) {
   }
 #endif
+}
+
+__device__ __forceinline__ void BarrierWait(uint64_t *barrier, uint32_t parity) {
+  WaitUntil([&] { return BarrierTryWait(barrier, parity); });
 }
 
 // Named barriers: id 0 is __syncthreads()'s.

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "barrier.cuh"
+
 namespace pagedkv {
 
 __device__ __forceinline__ void ClusterArrive() {
@@ -58,13 +60,7 @@ __device__ __forceinline__ bool ClusterBarrierTryWait(uint32_t barrier, uint32_t
 }
 
 __device__ __forceinline__ void ClusterBarrierWait(uint32_t barrier, uint32_t parity) {
-#ifdef PAGEDKV_BOUND_WAITS
-  for (uint32_t tries = 1 << 20; !ClusterBarrierTryWait(barrier, parity) && tries > 0; tries--) {
-  }
-#else
-  while (!ClusterBarrierTryWait(barrier, parity)) {
-  }
-#endif
+  WaitUntil([&] { return ClusterBarrierTryWait(barrier, parity); });
 }
 
 }  // namespace pagedkv

@@ -10,8 +10,8 @@
 namespace pagedkv {
 namespace {
 
-// Of the workspace: a counter for each stretch, and clusters' sums, both zero between calls; then
-// records, then a cascade's parts.
+// Of the workspace: a counter for each stretch, and what clusters or streams leave for others, both
+// zero between calls; then records, then a cascade's parts.
 constexpr size_t kCounterBytes = 4096;
 constexpr uint32_t kMostSeqs = 8192;  // a word for 32 of them where the weights of a chunk go
 
@@ -60,8 +60,12 @@ Sizes SharedSizes(const pkv_cuda_attention& a, uint32_t grid) {
 
 size_t RecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
   const Sizes sizes(a, grid, a.nr_seqs, a.max_query_tokens, a.max_context_tokens);
-  const size_t bytes = std::max(sizes.record_bytes, StreamRecordBytes(a, grid));
-  return SharedTokens(a) == 0 ? bytes : std::max(bytes, SharedSizes(a, grid).record_bytes);
+  if (SharedTokens(a) == 0) return sizes.record_bytes;
+  return std::max(sizes.record_bytes, SharedSizes(a, grid).record_bytes);
+}
+
+size_t KeptBytes(uint32_t grid) {
+  return kCounterBytes + std::max(ClusterBytes(grid), StreamBytes(grid));
 }
 
 // Maps for the copy engine, where rows are whole lines of 128 bytes and pages whole tiles.
@@ -97,9 +101,12 @@ cudaError_t Launch(const pkv_cuda_attention& a, const Sizes& sizes, uint32_t gri
   }
 }
 
-float* SumsOf(const pkv_cuda_attention& a) {
-  return reinterpret_cast<float*>(static_cast<char*>(a.workspace) + kCounterBytes);
+float* WorkspaceAt(const pkv_cuda_attention& a, size_t byte) {
+  return reinterpret_cast<float*>(static_cast<char*>(a.workspace) + byte);
 }
+
+// What clusters or streams leave for others.
+float* SumsOf(const pkv_cuda_attention& a) { return WorkspaceAt(a, kCounterBytes); }
 
 DecodeArgs ArgsOf(const pkv_cuda_attention& a, uint32_t grid) {
   const pkv_kv_layout& l = *a.layout;
@@ -122,7 +129,7 @@ DecodeArgs ArgsOf(const pkv_cuda_attention& a, uint32_t grid) {
   d.k_scale = l.dtype == PKV_E4M3 ? a.k_scale : nullptr;
   d.v_scale = l.dtype == PKV_E4M3 ? a.v_scale : nullptr;
   d.counters = static_cast<uint32_t*>(a.workspace);
-  d.records = SumsOf(a) + ClusterBytes(grid) / sizeof(float);
+  d.records = WorkspaceAt(a, KeptBytes(grid));
   d.scale = a.scale;
   d.softcap = a.softcap;
   d.nr_seqs = a.nr_seqs;
@@ -169,8 +176,10 @@ size_t DecodeWorkspace(const pkv_cuda_attention& a) {
   const size_t parts = SharedTokens(a) == 0 ? 0
                                             : CascadeRoom(a, grid) * a.nr_q_heads *
                                                   (a.layout->head_dim + 2) * sizeof(float);
-  return kCounterBytes + ClusterBytes(grid) + RecordBytes(a, grid) + parts;
+  return KeptBytes(grid) + RecordBytes(a, grid) + parts;
 }
+
+size_t DecodeKept() { return KeptBytes(GridBlocks()); }
 
 cudaError_t Decode(const pkv_cuda_attention& a) {
   if (a.nr_seqs == 0 || a.nr_tokens == 0) return cudaSuccess;
@@ -189,7 +198,7 @@ cudaError_t Decode(const pkv_cuda_attention& a) {
   }
   if (!(a.flags & PKV_CUDA_INVARIANT)) {
     if (ClusterTakes(a, d)) return Cluster(a, d, SumsOf(a));
-    if (StreamTakes(a, d)) return Stream(a, d, grid);
+    if (StreamTakes(a, d)) return Stream(a, d, SumsOf(a), grid);
   }
   return Launch(a, sizes, grid, d);
 }

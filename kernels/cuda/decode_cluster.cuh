@@ -22,6 +22,7 @@
 #include "cluster.cuh"
 #include "decode_math.cuh"
 #include "decode_plan.cuh"
+#include "decode_sum.cuh"
 #include "decode_tile.cuh"
 #include "launch.cuh"
 
@@ -272,7 +273,10 @@ class ClusterWarp {
     uint32_t put = 0, get = 0;
 #pragma unroll 1
     for (uint32_t i = 0; i < kHalves; i++) LoadHalf(&put);
-    math_.Begin(part_.first_query, part_.head);
+    const char* q = QueryOf<kDim>(a_, part_.first_query, part_.head);
+    math_.Begin(part_.head, [&](uint32_t row, uint32_t byte) {
+      return __ldg(reinterpret_cast<const uint32_t*>(q + row * (kDim * 2) + byte));
+    });
 #pragma unroll 1
     for (uint32_t tile = part_.begin; tile < part_.end; tile += part_.step) {
       uint32_t operands[Math::kSteps][4], p[kBlocks][2];
@@ -348,13 +352,7 @@ struct ClusterSum {
     for (uint32_t at = 0; at < nr; at += kAtOnce) {
       float2 s[kAtOnce];
       float4 v[kAtOnce];
-#ifdef PAGEDKV_BOUND_WAITS
-      for (uint32_t tries = 1 << 20; !LoadAll(at, nr, load, s, v) && tries > 0; tries--) {
-      }
-#else
-      while (!LoadAll(at, nr, load, s, v)) {
-      }
-#endif
+      WaitUntil([&] { return LoadAll(at, nr, load, s, v); });
       Fold(s, v);
     }
   }
@@ -393,36 +391,6 @@ struct ClusterSum {
     }
   }
 };
-
-// Sums in memory that tell by themselves that they are there: the memory is zero before and after,
-// and a float lies there as the complement of its bits. None that is computed has only ones.
-__device__ __forceinline__ uint32_t Veil(float x) { return max(~__float_as_uint(x), 1u); }
-__device__ __forceinline__ float Unveil(uint32_t x) { return __uint_as_float(~x); }
-
-__device__ __forceinline__ void LeaveSum(float* values, float* scales, const ClusterSum& s) {
-  asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(values),
-               "r"(Veil(s.sum.x)), "r"(Veil(s.sum.y)), "r"(Veil(s.sum.z)), "r"(Veil(s.sum.w))
-               : "memory");
-  asm volatile("st.relaxed.gpu.global.v2.b32 [%0], {%1, %2};" ::"l"(scales), "r"(Veil(s.max)),
-               "r"(Veil(s.weight))
-               : "memory");
-}
-
-__device__ __forceinline__ bool TakeSum(const float* values, const float* scales, float2* s,
-                                        float4* v) {
-  uint32_t x[4], y[2];
-  asm volatile("ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
-               : "l"(values)
-               : "memory");
-  asm volatile("ld.relaxed.gpu.global.v2.b32 {%0, %1}, [%2];"
-               : "=r"(y[0]), "=r"(y[1])
-               : "l"(scales)
-               : "memory");
-  *v = {Unveil(x[0]), Unveil(x[1]), Unveil(x[2]), Unveil(x[3])};
-  *s = {Unveil(y[0]), Unveil(y[1])};
-  return x[0] != 0 && x[1] != 0 && x[2] != 0 && x[3] != 0 && y[0] != 0 && y[1] != 0;
-}
 
 // Adds up a row that more than one warp has parts of. Blocks of the row are counted from its first
 // one in this cluster on, its warps from the first one in this block on.
@@ -554,19 +522,21 @@ class ClusterSums {
       });
       if (cluster_ != last) {
         float* sums = SumsOf(cluster_, slice);
-        LeaveSum(sums + u * 4, sums + units_ * 4 + u * 2, s);
+        LeaveSum(ValueAt(sums, u), s.sum);
+        LeaveSum(ScaleAt(sums, u), float2{s.max, s.weight});
         continue;
       }
       s.Add(nr_clusters_ - 1, [&](uint32_t b, float2* scale, float4* value) {
-        const float* sums = SumsOf(first_cluster_ + b, slice);
-        return TakeSum(sums + u * 4, sums + units_ * 4 + u * 2, scale, value);
+        float* sums = SumsOf(first_cluster_ + b, slice);
+        const bool there = TakeSum(ValueAt(sums, u), value);
+        return TakeSum(ScaleAt(sums, u), scale) && there;
       });
       WriteOut(i, s);
 #pragma unroll 1
       for (uint32_t b = first_cluster_; b < last; b++) {
         float* sums = SumsOf(b, slice);
-        __stcg(reinterpret_cast<float4*>(sums) + u, float4{0, 0, 0, 0});
-        __stcg(reinterpret_cast<float2*>(sums + units_ * 4) + u, float2{0, 0});
+        __stcg(ValueAt(sums, u), float4{0, 0, 0, 0});
+        __stcg(ScaleAt(sums, u), float2{0, 0});
       }
     }
   }
@@ -574,6 +544,12 @@ class ClusterSums {
   // At most one row goes on past a cluster's end.
   __device__ __forceinline__ float* SumsOf(uint32_t cluster, uint32_t slice) const {
     return c_.sums + (cluster * kClusterSlices + slice) * ClusterSumFloats(units_);
+  }
+  __device__ __forceinline__ float4* ValueAt(float* sums, uint32_t unit) const {
+    return reinterpret_cast<float4*>(sums) + unit;
+  }
+  __device__ __forceinline__ float2* ScaleAt(float* sums, uint32_t unit) const {
+    return reinterpret_cast<float2*>(sums + units_ * 4) + unit;
   }
 
   __device__ __forceinline__ void WriteOut(uint32_t i, const ClusterSum& s) const {

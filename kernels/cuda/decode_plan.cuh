@@ -53,6 +53,7 @@ struct DecodeArgs {
   const float* alibi;
   const float* k_scale;
   const float* v_scale;
+  // of stretches; or, zero between calls, what the stream kernel's blocks leave for others
   float* records;
   uint32_t* counters;
   // Sums of what comes before first_token, in nr_parts parts, and where to leave sums in place of

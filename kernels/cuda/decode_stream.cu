@@ -16,12 +16,10 @@ bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
          a.nr_seqs <= kStreamMaxSequences;
 }
 
-size_t StreamRecordBytes(const pkv_cuda_attention& a, uint32_t grid) {
-  const size_t group = a.nr_q_heads / a.layout->nr_kv_heads, rows = (group + 7) / 8 * 8;
-  return size_t{grid} * 2 * rows * (a.layout->head_dim + 2) * sizeof(float);
-}
+size_t StreamBytes(uint32_t grid) { return size_t{grid} * sizeof(StreamMemory<F16, 128, 2>::Part); }
 
-cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, uint32_t grid) {
+cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, float* sums, uint32_t grid) {
+  d.records = sums;
   cudaStream_t stream = static_cast<cudaStream_t>(a.stream);
   d.table += d.first_token / a.layout->page_tokens;
   switch (a.layout->dtype) {

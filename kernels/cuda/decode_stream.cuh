@@ -8,10 +8,15 @@
  * shared memory that it fills by asynchronous copies and empties by matrix instructions, on and on
  * over the ends of rows. The warps of a block wait for each other only to keep step.
  *
- * A row that lies in one warp's range is written out. Of the warps of a block that share a row the
- * last to come adds up what they laid into shared memory, and of blocks that share one, the last to
- * come adds up records in memory: both in the line's order, so that a call gives the same bits
- * again whoever was how fast.
+ * The ring is short. What a multiprocessor asks for beyond what the memory needs to be busy only
+ * makes everybody's copies come later, and of what all ask for some get much more than others.
+ *
+ * A row that lies in one warp's range is written out. Where warps of a block share a row, those
+ * that end with it add up what all laid into shared memory, each some of it. Where blocks share
+ * one, those before its end leave their sums in memory, and the one where it ends waits for them
+ * when its warps are done: no counter, no fence. It may wait, for blocks begin in order, and those
+ * before it wait for nobody after them. All adds up in the line's order, so that a call gives the
+ * same bits again whoever was how fast.
  */
 #ifndef PAGEDKV_CUDA_DECODE_STREAM_CUH
 #define PAGEDKV_CUDA_DECODE_STREAM_CUH
@@ -30,20 +35,33 @@ constexpr uint32_t kStreamThreads = kStreamWarps * 32;
 constexpr uint32_t kStreamMaxSequences = 32768;
 constexpr uint32_t kMostAhead = 4;     // tiles of a warp before another of its block, 2^n
 constexpr uint32_t kShortShare = 512;  // tiles of a block
+constexpr uint32_t kRingBytes = 8192;  // of a warp
+// The blocks that begin last: what they would plan early comes too late. They are the ones on
+// whose multiprocessors the launch before this one ends.
+constexpr uint32_t kLateBlocks = 12;
+constexpr uint32_t kAwaitNs = 100;  // from one look for another block's sums to the next
 
 template <class T, int kDim, int kBlocks>
 struct StreamMemory : TileShape<T, kDim, kBlocks> {
-  using TileShape<T, kDim, kBlocks>::kHalf;
-  using TileShape<T, kDim, kBlocks>::kLaid;
-  static constexpr uint32_t kHalves = (kBlocks == 1 ? 24576 : 16384) / kHalf;
-  static_assert(kLaid * sizeof(float) <= kHalves * kHalf, "a part takes the ring's place");
-  alignas(128) uint8_t ring[kStreamWarps][kHalves][kHalf];
-  // Of the rows that end in a warp, or in the block. A warp that others go on after leaves its part
-  // in place of its ring.
-  alignas(16) float parts[kStreamWarps][kLaid];
-  // A part is laid: of the row that goes on after the warp, in its ring, or of the other, in parts.
-  uint64_t laid[kStreamWarps][2];
-  uint32_t nr_laid[kStreamWarps];  // of the row that the block has from this warp on
+  using Shape = TileShape<T, kDim, kBlocks>;
+  using Part = float4[Shape::kLaid];
+  static constexpr uint32_t kHalves = kRingBytes / Shape::kHalf;
+  static constexpr uint32_t kQueries = kHalves / 2;  // rows that a warp has asked for, not begun
+  static_assert(kHalves % 2 == 0, "whole tiles");
+  static_assert(kMostAhead <= kStreamWarps, "a thread each sets up the barriers");
+  // A warp that ends with a row leaves its part of it in place of its ring.
+  union alignas(128) Ring {
+    uint8_t halves[kHalves][Shape::kHalf];
+    Part part;
+  };
+  Ring ring[kStreamWarps];
+  Part parts[kStreamWarps];  // of the rows that end in a warp that goes on
+  // The block's part of the row that began in another one and ends in it, and where that is. No
+  // tiles: there is none.
+  Part before;
+  StreamPlace before_place;
+  alignas(16) uint8_t q[kStreamWarps][kQueries][Shape::kRows * kDim * 2];
+  uint64_t laid[kStreamWarps][2];  // a part is there: of ring, or of parts
   uint64_t step[kMostAhead];       // all warps have done a tile: the n-th in step[n % kMostAhead]
 };
 
@@ -52,6 +70,7 @@ class StreamWarp {
  public:
   using Memory = StreamMemory<T, kDim, kBlocks>;
   using Math = TileMath<T, kDim, kBlocks>;
+  using Shape = typename Memory::Shape;
   static constexpr uint32_t kHalves = Memory::kHalves, kHalf = Memory::kHalf;
 
   __device__ StreamWarp(const DecodeArgs& a, Memory* m, const Stretches& blocks)
@@ -61,19 +80,17 @@ class StreamWarp {
         lane_(threadIdx.x % 32),
         warp_(threadIdx.x / 32),
         math_(a, lane_) {
-    ring_ = SharedAddress(m->ring[warp_]);
+    ring_ = SharedAddress(m->ring[warp_].halves);
   }
 
   // The tiles [from, end) of the line, the first of which is in `place`.
-  __device__ void Run(const StreamPlace& place, const StreamBatch& batch, uint32_t from,
-                      uint32_t end) {
-    if (from >= end) return;
+  __device__ __forceinline__ void Run(const StreamPlace& place, const StreamBatch& batch,
+                                      uint32_t from, uint32_t end) {
     end_ = end;
     load_ = place;
     load_batch_ = batch;
     load_at_ = from;
-    FindTable();
-    NextSlots();
+    BeginLoads();
     uint32_t put = 0, get = 0;
 #pragma unroll 1
     for (uint32_t i = 0; i < kHalves; i++) LoadHalf(&put);
@@ -82,26 +99,57 @@ class StreamWarp {
     uint32_t at = from;
 #pragma unroll 1
     while (true) {
-      math_.Begin(now.first_query, now.head);
-      if (a_.parts != nullptr && at == now.begin) math_.TakeParts(now.first_query, now.head);
       const uint32_t stop = min(end, now.begin + now.tiles);
+      KeepStep(at - from);
+      WaitHalf();
+      BeginRow(now, at == now.begin);
 #pragma unroll 1
-      for (; at < stop; at++) {
-        KeepStep(at - from);
+      while (true) {
         Tile(&put, &get, at - now.begin, now.context);
         EndStep(at - from);
+        if (++at == stop) break;
+        KeepStep(at - from);
+        WaitHalf();
       }
       math_.End();
-      if (IsHere(now, from, end)) math_.Write(now.first_query, now.head);
+      EndRow(now, from, end);
       if (at >= end) break;
       now.Next(a_, &now_batch, lane_);
     }
-#pragma unroll 1
-    for (uint32_t i = 0; i < 2; i++) {
-      const StreamPlace p = i == 0 ? after_ : before_;
-      if (p.tiles != 0 && AddUpBlocks(p)) math_.Write(p.first_query, p.head);
-    }
     asm volatile("cp.async.wait_all;" ::: "memory");
+  }
+
+  // All warps of the block together, after their tiles: the row that began in another block.
+  __device__ __forceinline__ void EndBefore() {
+    __syncthreads();
+    const StreamPlace& p = m_->before_place;
+    if (p.tiles == 0) return;
+    const uint32_t first_block = blocks_.Of(p.begin);
+#pragma unroll 1
+    for (uint32_t i = warp_; i < Shape::kUnits * 4; i += kStreamWarps) {
+      const uint32_t unit = i / 4 * Shape::kUnitLaid, first = i % 4;
+      TileSum<1> sum, part;
+#pragma unroll 1
+      for (uint32_t block = first_block; block < blockIdx.x; block++) {
+        WaitUntil([&] {
+          const bool there = part.Take(LeftBy(block) + unit, first, lane_);
+          // some blocks end much earlier than others, which need the memory
+          if (!there) __nanosleep(kAwaitNs);
+          return there;
+        });
+        sum.Add(part);
+      }
+      part.Load(m_->before + unit, first, lane_);
+      sum.Add(part);
+      sum.template Write<T, kDim>(a_, p.first_query, p.head, i / 4, first, lane_);
+    }
+    __syncthreads();
+    float4* left = LeftBy(first_block);
+#pragma unroll 1
+    for (uint32_t i = threadIdx.x; i < (blockIdx.x - first_block) * Shape::kLaid;
+         i += kStreamThreads) {
+      __stcg(left + i, float4{0, 0, 0, 0});
+    }
   }
 
  private:
@@ -112,11 +160,20 @@ class StreamWarp {
     table_ = a_.table + row * a_.table_row_slots;
   }
 
-  // The slots of 32 tiles, one a lane.
-  __device__ __forceinline__ void NextSlots() {
+  // What the table names for a tile of the row.
+  __device__ __forceinline__ uint32_t SlotOf(uint32_t tile) const {
+    const uint32_t token = tile * kTile;
+    return token < load_.context ? __ldg(table_ + a_.by_page(token)) : 0;
+  }
+
+  // Of a row, or of what the warp has of it. Slots are known for 32 tiles, one a lane, and asked
+  // for for 32 more.
+  __device__ __forceinline__ void BeginLoads() {
+    FindTable();
     slots_from_ = load_at_ - load_.begin;
-    const uint32_t token = (slots_from_ + lane_) * kTile;
-    slots_ = token < load_.context ? __ldg(table_ + a_.by_page(token)) : 0;
+    slots_ = SlotOf(slots_from_ + lane_);
+    next_slots_ = SlotOf(slots_from_ + 32 + lane_);
+    has_query_ = false;
   }
 
   __device__ __forceinline__ void NextLoad() {
@@ -124,16 +181,26 @@ class StreamWarp {
     if (load_at_ >= end_) return;
     if (load_at_ == load_.begin + load_.tiles) {
       load_.Next(a_, &load_batch_, lane_);
-      FindTable();
-      NextSlots();
+      BeginLoads();
     } else if (load_at_ - load_.begin - slots_from_ == 32) {
-      NextSlots();
+      slots_from_ += 32;
+      slots_ = next_slots_;
+      next_slots_ = SlotOf(slots_from_ + 32 + lane_);
     }
+  }
+
+  // q of the row whose first half tile is asked for together with it.
+  __device__ __forceinline__ void LoadQuery() {
+    has_query_ = true;
+    CopyQuery<kDim>(a_, SharedAddress(m_->q[warp_][put_query_]), load_.first_query, load_.head,
+                    lane_);
+    if (++put_query_ == Memory::kQueries) put_query_ = 0;
   }
 
   // The next half tile: K, then V. An empty group of copies at the end keeps the count right.
   __device__ __forceinline__ void LoadHalf(uint32_t* put) {
     if (load_at_ < end_) {
+      if (!has_query_) LoadQuery();
       const uint32_t tile = load_at_ - load_.begin;
       const uint32_t slot = __shfl_sync(0xffffffff, slots_, tile - slots_from_);
       CopyHalf<Memory::kRowBytes>(a_, ring_ + *put * kHalf, values_ ? a_.v : a_.k, slot, load_.head,
@@ -159,18 +226,31 @@ class StreamWarp {
 
   // --- arithmetic ---
 
-  __device__ __forceinline__ void Tile(uint32_t* put, uint32_t* get, uint32_t tile,
-                                       uint32_t context) {
+  __device__ __forceinline__ void WaitHalf() {
     asm volatile("cp.async.wait_group %0;" ::"n"(kHalves - 1) : "memory");
     __syncwarp();
+  }
+
+  // A row's first tile here has come, and with it q.
+  __device__ __forceinline__ void BeginRow(const StreamPlace& p, bool is_first) {
+    const uint32_t q = SharedAddress(m_->q[warp_][get_query_]);
+    if (++get_query_ == Memory::kQueries) get_query_ = 0;
+    math_.Begin(p.head, [&](uint32_t row, uint32_t byte) {
+      return SharedLoad(q + StreamSwizzled<kDim * 2>(row, byte / 16) + byte % 16);
+    });
+    if (a_.parts != nullptr && is_first) math_.TakeParts(p.first_query, p.head);
+  }
+
+  // One whose K has come.
+  __device__ __forceinline__ void Tile(uint32_t* put, uint32_t* get, uint32_t tile,
+                                       uint32_t context) {
     uint32_t operands[Math::kSteps][4], p[kBlocks][2];
     math_.LoadK(operands, ring_ + *get * kHalf);
     __syncwarp();
     LoadHalf(put);
     if (++*get == kHalves) *get = 0;
     math_.Score(operands, p, tile, context);
-    asm volatile("cp.async.wait_group %0;" ::"n"(kHalves - 1) : "memory");
-    __syncwarp();
+    WaitHalf();
     math_.LoadV(operands, ring_ + *get * kHalf);
     __syncwarp();
     LoadHalf(put);
@@ -180,72 +260,68 @@ class StreamWarp {
 
   // --- ends of rows ---
 
-  // The tiles [from, end) of the line have something of the row. True: here is all of it. False:
-  // another warp will have that.
-  __device__ __forceinline__ bool IsHere(const StreamPlace& p, uint32_t from, uint32_t end) {
+  // The tiles [from, end) of the line have something of the row.
+  __device__ __forceinline__ void EndRow(const StreamPlace& p, uint32_t from, uint32_t end) {
     const uint32_t row_end = p.begin + p.tiles;
-    if (p.begin >= from && row_end <= end) return true;
+    if (p.begin >= from && row_end <= end) {
+      math_.Write(p.first_query, p.head);
+      return;
+    }
     const uint32_t begin = blocks_.Begin(blockIdx.x), block_end = blocks_.Begin(blockIdx.x + 1);
     const Stretches warps(block_end - begin, kStreamWarps);
     const uint32_t first = warps.Of(max(p.begin, begin) - begin);
     const uint32_t last = warps.Of(min(row_end, block_end) - 1 - begin);
-    if (first < last && !AddUpWarps(first, last)) return false;
-    if (p.begin >= begin && row_end <= block_end) return true;
-    math_.Lay(RecordOf(p, blockIdx.x));
-    if (p.begin < begin)
-      before_ = p;
-    else
-      after_ = p;
-    return false;
+    const Share share = row_end > block_end ? kGoesOn : p.begin < begin ? kEnds : kWhole;
+    if (share == kEnds && warp_ == first && lane_ == 0) m_->before_place = p;
+    if (first < last) {
+      AddUpWarps(p, share, first, last);
+    } else if (share == kGoesOn) {
+      math_.Lay([&](uint32_t i, float4 x) { LeaveSum(LeftBy(blockIdx.x) + i, x); });
+    } else {
+      math_.Lay([&](uint32_t i, float4 x) { m_->before[i] = x; });
+    }
   }
 
-  // Of the block's warps that have parts of a row the last one to come adds them up.
-  __device__ __forceinline__ bool AddUpWarps(uint32_t first, uint32_t last) {
+  // What a block has of a row that does not lie in one warp: all of it; or not its beginning, but
+  // its end; or not its end.
+  enum Share { kWhole, kEnds, kGoesOn };
+
+  // The block's warps [first, last] have parts of a row. All but the last one end with it.
+  __device__ __forceinline__ void AddUpWarps(const StreamPlace& p, Share share, uint32_t first,
+                                             uint32_t last) {
     const auto part_of = [&](uint32_t warp) {
-      return warp == last ? m_->parts[warp] : reinterpret_cast<float*>(m_->ring[warp]);
+      return warp == last ? m_->parts[warp] : m_->ring[warp].part;
     };
-    math_.Lay(part_of(warp_));
+    float4* own = part_of(warp_);
+    math_.Lay([&](uint32_t i, float4 x) { own[i] = x; });
     BarrierArrive(&m_->laid[warp_][warp_ == last]);
-    __syncwarp();
-    uint32_t before = 0;
-    if (lane_ == 0) before = atomicAdd(m_->nr_laid + first, 1);
-    before = __shfl_sync(0xffffffff, before, 0);
-    if (before < last - first) return false;
-    // all have come: this only orders what they laid before what is read here
+    if (warp_ == last) return;
     for (uint32_t warp = first; warp <= last; warp++) {
       BarrierWait(&m_->laid[warp][warp == last], 0);
     }
-    math_.template AddUp<false>(last - first + 1, [&](uint32_t i) { return part_of(first + i); });
-    return true;
-  }
-
-  // Rows that span blocks: a block leaves what it has of them in memory. It has two records, of the
-  // row that began before it, and of the one that begins in it and goes on.
-  __device__ __forceinline__ float* RecordOf(const StreamPlace& p, uint32_t block) const {
-    return a_.records + (uint64_t{block} * 2 + (blocks_.Of(p.begin) == block)) * Memory::kLaid;
-  }
-
-  // Of the blocks that have parts of a row the last one to come adds them up. Not before the warp's
-  // last tile: to be sure that others see a record takes long while the memory is busy.
-  __device__ __forceinline__ bool AddUpBlocks(const StreamPlace& p) {
-    const uint32_t first = blocks_.Of(p.begin), last = blocks_.Of(p.begin + p.tiles - 1);
-    __syncwarp();
-    uint32_t before = 0, *counter = a_.counters + first;
-    if (lane_ == 0) {
-      // releases what the warp wrote, acquires what the others did
-      asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], 1;"
-                   : "=r"(before)
-                   : "l"(counter)
-                   : "memory");
+#pragma unroll 1
+    for (uint32_t unit = warp_ - first; unit < Shape::kUnits; unit += last - first) {
+      const uint32_t at = unit * Shape::kUnitLaid;
+      TileSum<4> sum;
+#pragma unroll 2
+      for (uint32_t warp = first; warp <= last; warp++) {
+        TileSum<4> part;
+        part.Load(part_of(warp) + at, 0, lane_);
+        sum.Add(part);
+      }
+      if (share == kWhole) {
+        sum.template Write<T, kDim>(a_, p.first_query, p.head, unit, 0, lane_);
+      } else if (share == kEnds) {
+        sum.Lay(lane_, [&](uint32_t i, float4 x) { m_->before[at + i] = x; });
+      } else {
+        sum.Lay(lane_, [&](uint32_t i, float4 x) { LeaveSum(LeftBy(blockIdx.x) + at + i, x); });
+      }
     }
-    before = __shfl_sync(0xffffffff, before, 0);
-    if (before < last - first) return false;
-    if (lane_ == 0) *counter = 0;
-    __syncwarp();
-    math_.template AddUp<true>(last - first + 1, [&](uint32_t i) {
-      return a_.records + (uint64_t{first + i} * 2 + (i == 0)) * Memory::kLaid;
-    });
-    return true;
+  }
+
+  // What a block leaves of the row that goes on after it.
+  __device__ __forceinline__ float4* LeftBy(uint32_t block) const {
+    return reinterpret_cast<float4*>(a_.records) + block * Shape::kLaid;
   }
 
   const DecodeArgs& a_;
@@ -256,10 +332,10 @@ class StreamWarp {
   uint32_t end_;
   StreamPlace load_;
   StreamBatch load_batch_;
-  uint32_t load_at_, slots_, slots_from_;
+  uint32_t load_at_, slots_, next_slots_, slots_from_;
   const uint32_t* table_;
-  bool values_ = false;
-  StreamPlace before_ = {}, after_ = {};  // of the block's two records, those that are this warp's
+  uint32_t put_query_ = 0, get_query_ = 0;
+  bool has_query_, values_ = false;
   Math math_;
 };
 
@@ -291,13 +367,13 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   StreamPlace place;
   uint32_t from, end, blocks;
   if (threadIdx.x < kStreamWarps) {
-    m->nr_laid[threadIdx.x] = 0;
+    if (threadIdx.x == 0) m->before_place.tiles = 0;
     BarrierInit(&m->laid[threadIdx.x][0], 32);
     BarrierInit(&m->laid[threadIdx.x][1], 32);
     if (threadIdx.x < kMostAhead) BarrierInit(&m->step[threadIdx.x], kStreamWarps);
   }
 #pragma unroll 1
-  for (bool early = true;; early = false) {
+  for (bool early = blockIdx.x + kLateBlocks < gridDim.x;; early = false) {
     if (!early) {
       asm volatile("griddepcontrol.wait;" ::: "memory");
       asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
@@ -316,9 +392,11 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     if (!early) break;
     Foresee<Memory::kRowBytes>(a, place, from, end);
   }
-  __syncthreads();  // the ring is where the sums are
+  __syncthreads();  // the ring is where the batches' sums are
   const Stretches stretches(line.total, blocks);
-  StreamWarp<T, kDim, kBlocks>(a, m, stretches).Run(place, batch, from, end);
+  StreamWarp<T, kDim, kBlocks> tiles(a, m, stretches);
+  if (from < end) tiles.Run(place, batch, from, end);
+  tiles.EndBefore();
 }
 
 template <class T, int kDim, int kBlocks>

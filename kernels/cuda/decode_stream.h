@@ -12,11 +12,11 @@ namespace pagedkv {
 // not the same bits in another batch.
 bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d);
 
-// Bytes of records in the workspace.
-size_t StreamRecordBytes(const pkv_cuda_attention& a, uint32_t grid);
+// Bytes of sums in the workspace, for any call. They are zero between calls.
+size_t StreamBytes(uint32_t grid);
 
-// Launches one kernel. Uses d.counters and d.records.
-cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, uint32_t grid);
+// Launches one kernel.
+cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, float* sums, uint32_t grid);
 
 }  // namespace pagedkv
 

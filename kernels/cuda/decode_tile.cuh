@@ -12,6 +12,7 @@
 
 #include "decode_math.cuh"
 #include "decode_plan.cuh"
+#include "decode_sum.cuh"
 
 namespace pagedkv {
 
@@ -23,8 +24,10 @@ struct TileShape {
   // a warp's part of a row in shared memory, in floats: sums, maxima, weights
   static constexpr uint32_t kPitch = kDim + 4;  // columns of a fragment in other banks
   static constexpr uint32_t kPart = kRows * kPitch + 2 * kRows;
-  // the same in the order of the registers
-  static constexpr uint32_t kLaid = kRows * (kDim + 2);
+  // The same in the order of the registers, by units of 64 dims of 8 rows of q: in float4, of which
+  // a lane has four and four lanes have the unit's maxima and weights.
+  static constexpr uint32_t kUnits = kBlocks * kDim / 64, kUnitLaid = 4 * 32 + 4;
+  static constexpr uint32_t kLaid = kUnits * kUnitLaid;
 };
 
 __device__ __forceinline__ void CopyOrZero16(uint32_t to, const char* from, uint32_t bytes) {
@@ -76,10 +79,49 @@ __device__ __forceinline__ void CopyHalf(const DecodeArgs& a, uint32_t to, const
   }
 }
 
+// q's rows of a head.
+template <uint32_t kDim>
+__device__ __forceinline__ const char* QueryOf(const DecodeArgs& a, uint32_t first_query,
+                                               uint32_t head) {
+  return a.q + first_query * a.q_row_bytes + uint64_t{head} * a.group * (kDim * 2);
+}
+
+// Asks for them.
+template <uint32_t kDim>
+__device__ __forceinline__ void CopyQuery(const DecodeArgs& a, uint32_t to, uint32_t first_query,
+                                          uint32_t head, uint32_t lane) {
+  constexpr uint32_t kUnits = kDim * 2 / 16;
+  const char* from = QueryOf<kDim>(a, first_query, head);
+#pragma unroll 1
+  for (uint32_t i = lane; i < a.group * kUnits; i += 32) {
+    CopyOrZero16(to + StreamSwizzled<kDim * 2>(i / kUnits, i % kUnits), from + i * 16, 16);
+  }
+}
+
 // What sums are multiplied by in the end.
 __device__ __forceinline__ float StreamInverse(const DecodeArgs& a, uint32_t head, float weight) {
   const float v_scale = a.v_scale != nullptr ? __ldg(a.v_scale + head) : 1;
   return weight > 0 ? __frcp_rn(weight) * v_scale : 0;
+}
+
+// The same of two rows of q, whose maxima and weights lie one after the other.
+__device__ __forceinline__ float2 StreamInverse(const DecodeArgs& a, uint32_t head, float4 scales) {
+  return {StreamInverse(a, head, scales.y), StreamInverse(a, head, scales.w)};
+}
+
+// The first row of outputs of a row.
+__device__ __forceinline__ uint64_t RowOf(const DecodeArgs& a, uint32_t first_query,
+                                          uint32_t head) {
+  return uint64_t{first_query} * a.group * a.nr_kv_heads + head * a.group;
+}
+
+// The log-sum-exps of the n'th 8 rows of q.
+__device__ __forceinline__ void WriteScales(const DecodeArgs& a, uint64_t row, uint32_t n,
+                                            float4 scales, uint32_t lane) {
+  if (a.lse == nullptr || lane >= 4) return;
+  const uint32_t column = n * 8 + lane * 2;
+  if (column < a.group) a.lse[row + column] = LogSumExp(scales.x, scales.y);
+  if (column + 1 < a.group) a.lse[row + column + 1] = LogSumExp(scales.z, scales.w);
 }
 
 template <class T>
@@ -87,6 +129,92 @@ __device__ __forceinline__ uint32_t StreamPack(const DecodeArgs& a, float low, f
   if constexpr (kElementBytes<T> == 2) return PackHalves<T>(low, high);
   return a.q_is_bf16 ? PackHalves<Bf16>(low, high) : PackHalves<F16>(low, high);
 }
+
+// 16 dims from `dim` on of the n'th 8 rows of q, as the matrix instruction gives them: `v` of a
+// lane is two dims of two rows.
+template <class T, int kDim>
+__device__ __forceinline__ void WriteDims(const DecodeArgs& a, uint64_t row, uint32_t n,
+                                          uint32_t dim, float4 v, float2 inverse, uint32_t lane) {
+  const uint32_t g = lane / 4, t = lane % 4;
+  // neighbouring dims of a row come to one lane
+  const uint32_t x[2] = {Transposed(StreamPack<T>(a, v.x * inverse.x, v.y * inverse.y)),
+                         Transposed(StreamPack<T>(a, v.z * inverse.x, v.w * inverse.y))};
+  if (n * 8 + g >= a.group) return;
+  uint16_t* out = reinterpret_cast<uint16_t*>(a.out) + (row + n * 8 + g) * kDim + dim;
+  if constexpr (kElementBytes<T> == 2) {
+    *reinterpret_cast<uint32_t*>(out + t * 2) = x[0];
+    *reinterpret_cast<uint32_t*>(out + 8 + t * 2) = x[1];
+  } else {
+    *reinterpret_cast<uint2*>(out + t * 4) =
+        uint2{__byte_perm(x[0], x[1], 0x5410), __byte_perm(x[0], x[1], 0x7632)};
+  }
+}
+
+// 16 kNr dims of 8 rows of q, as one lane has them: sums of two rows, and either's maximum and
+// weight. `laid` is a unit, of which the first of these dims is `first` times 16.
+template <uint32_t kNr>
+struct TileSum {
+  float4 sums[kNr] = {};
+  float4 scales = {-INFINITY, 0, -INFINITY, 0};
+
+  __device__ __forceinline__ void Load(const float4* laid, uint32_t first, uint32_t lane) {
+#pragma unroll
+    for (uint32_t i = 0; i < kNr; i++) sums[i] = laid[(first + i) * 32 + lane];
+    scales = laid[4 * 32 + lane % 4];
+  }
+
+  // False: it is not there yet, or not all of it.
+  __device__ __forceinline__ bool Take(const float4* laid, uint32_t first, uint32_t lane) {
+    bool all = TakeSum(laid + 4 * 32 + lane % 4, &scales);
+#pragma unroll
+    for (uint32_t i = 0; i < kNr; i++) all &= TakeSum(laid + (first + i) * 32 + lane, sums + i);
+    return all;
+  }
+
+  // Of a whole unit: put(i, x) takes the i'th float4.
+  template <class Put>
+  __device__ __forceinline__ void Lay(uint32_t lane, Put put) const {
+    static_assert(kNr == 4, "a unit");
+#pragma unroll
+    for (uint32_t i = 0; i < kNr; i++) put(i * 32 + lane, sums[i]);
+    if (lane < 4) put(4 * 32 + lane, scales);
+  }
+
+  __device__ __forceinline__ void Add(const TileSum& other) {
+    const float2 x = Join(&scales.x, &scales.y, other.scales.x, other.scales.y);
+    const float2 y = Join(&scales.z, &scales.w, other.scales.z, other.scales.w);
+#pragma unroll
+    for (uint32_t i = 0; i < kNr; i++) {
+      const float4 v = other.sums[i];
+      sums[i] = {fmaf(v.x, x.y, sums[i].x * x.x), fmaf(v.y, y.y, sums[i].y * y.x),
+                 fmaf(v.z, x.y, sums[i].z * x.x), fmaf(v.w, y.y, sums[i].w * y.x)};
+    }
+  }
+
+  template <class T, int kDim>
+  __device__ __forceinline__ void Write(const DecodeArgs& a, uint32_t first_query, uint32_t head,
+                                        uint32_t unit, uint32_t first, uint32_t lane) const {
+    const uint32_t n = unit / (kDim / 64), dim = unit % (kDim / 64) * 64 + first * 16;
+    const uint64_t row = RowOf(a, first_query, head);
+    const float2 inverse = StreamInverse(a, head, scales);
+    if (dim == 0) WriteScales(a, row, n, scales, lane);
+#pragma unroll
+    for (uint32_t i = 0; i < kNr; i++) {
+      WriteDims<T, kDim>(a, row, n, dim + i * 16, sums[i], inverse, lane);
+    }
+  }
+
+ private:
+  // What sums so far, and those that come with this maximum and weight, are multiplied by.
+  __device__ __forceinline__ static float2 Join(float* max, float* weight, float other_max,
+                                                float other_weight) {
+    const float peak = fmaxf(*max, other_max), base = peak == -INFINITY ? 0 : peak;
+    const float2 f = {Exp2(*max - base), Exp2(other_max - base)};
+    *max = peak;
+    *weight = fmaf(other_weight, f.y, *weight * f.x);
+    return f;
+  }
+};
 
 // The running softmax of one row.
 template <class T, int kDim, int kBlocks>
@@ -97,9 +225,9 @@ class TileMath {
 
   __device__ TileMath(const DecodeArgs& a, uint32_t lane) : a_(a), lane_(lane) {}
 
-  // A row with nothing yet: its q, its scale.
-  __device__ __forceinline__ void Begin(uint32_t first_query, uint32_t head) {
-    const char* q = a_.q + first_query * a_.q_row_bytes + uint64_t{head} * a_.group * (kDim * 2);
+  // A row with nothing yet: its scale and its q, of which pair_at(row, byte) loads two dims.
+  template <class PairAt>
+  __device__ __forceinline__ void Begin(uint32_t head, PairAt pair_at) {
     const uint32_t g = lane_ / 4, t = lane_ % 4;
     factor_ = a_.scale * kLog2E;
     if (a_.k_scale != nullptr) factor_ *= __ldg(a_.k_scale + head);
@@ -112,11 +240,7 @@ class TileMath {
         for (int j = 0; j < 2; j++) {
           // bytes of K come in pairs of pairs: see LoadK()
           const uint32_t at = kElementBytes<T> == 2 ? j * 16 + t * 4 : t * 8 + j * 4;
-          uint32_t pair = 0;
-          if (is) {
-            pair = __ldg(
-                reinterpret_cast<const uint32_t*>(q + (n * 8 + g) * (kDim * 2) + k * 32 + at));
-          }
+          uint32_t pair = is ? pair_at(n * 8 + g, k * 32 + at) : 0;
           if (kElementBytes<T> == 1 && a_.q_is_bf16) pair = Bf16ToF16(pair);
           q_[n][k][j] = pair;
         }
@@ -286,37 +410,16 @@ class TileMath {
 
   // A row that is whole.
   __device__ __forceinline__ void Write(uint32_t first_query, uint32_t head) const {
-    const uint32_t g = lane_ / 4, t = lane_ % 4;
-    const uint64_t row = uint64_t{first_query} * a_.group * a_.nr_kv_heads + head * a_.group;
+    const uint64_t row = RowOf(a_, first_query, head);
 #pragma unroll
     for (int n = 0; n < kBlocks; n++) {
-      float inverse[2];
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const uint32_t column = n * 8 + t * 2 + j;
-        inverse[j] = StreamInverse(a_, head, weight_[n][j]);
-        if (a_.lse != nullptr && g == 0 && column < a_.group) {
-          a_.lse[row + column] = LogSumExp(max_[n][j], weight_[n][j]);
-        }
-      }
-      // neighbouring dims of a column come to one lane
-      uint16_t* out = reinterpret_cast<uint16_t*>(a_.out) + (row + n * 8 + g) * kDim;
-      const bool is = n * 8 + g < a_.group;
+      const float4 scales = {max_[n][0], weight_[n][0], max_[n][1], weight_[n][1]};
+      WriteScales(a_, row, n, scales, lane_);
+      const float2 inverse = StreamInverse(a_, head, scales);
 #pragma unroll
       for (int d = 0; d < kSteps; d++) {
-        uint32_t x[2];
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          x[i] = Transposed(StreamPack<T>(a_, acc_[n][d][i * 2] * inverse[0],
-                                          acc_[n][d][i * 2 + 1] * inverse[1]));
-        }
-        if (is && kElementBytes<T> == 2) {
-          *reinterpret_cast<uint32_t*>(out + d * 16 + t * 2) = x[0];
-          *reinterpret_cast<uint32_t*>(out + d * 16 + 8 + t * 2) = x[1];
-        } else if (is) {
-          *reinterpret_cast<uint2*>(out + d * 16 + t * 4) =
-              uint2{__byte_perm(x[0], x[1], 0x5410), __byte_perm(x[0], x[1], 0x7632)};
-        }
+        const float(&v)[4] = acc_[n][d];
+        WriteDims<T, kDim>(a_, row, n, d * 16, float4{v[0], v[1], v[2], v[3]}, inverse, lane_);
       }
     }
   }
@@ -342,83 +445,25 @@ class TileMath {
     }
   }
 
-  // The same for AddUp(), in the order of the registers.
-  __device__ __forceinline__ void Lay(float* part) const {
-    float4* sums = reinterpret_cast<float4*>(part);
+  // The same in the order of the registers, by units: put(i, x) takes the i'th float4.
+  template <class Put>
+  __device__ __forceinline__ void Lay(Put put) const {
 #pragma unroll
-    for (int n = 0; n < kBlocks; n++) {
+    for (int unit = 0; unit < Shape::kUnits; unit++) {
+      const int n = unit / (kSteps / 4), d = unit % (kSteps / 4) * 4;
+      const uint32_t at = unit * Shape::kUnitLaid;
 #pragma unroll
-      for (int d = 0; d < kSteps; d++) {
-        sums[(n * kSteps + d) * 32 + lane_] =
-            float4{acc_[n][d][0], acc_[n][d][1], acc_[n][d][2], acc_[n][d][3]};
+      for (int i = 0; i < 4; i++) {
+        const float(&v)[4] = acc_[n][d + i];
+        put(at + i * 32 + lane_, float4{v[0], v[1], v[2], v[3]});
       }
       if (lane_ < 4) {
-        sums[kBlocks * kSteps * 32 + n * 4 + lane_] =
-            float4{max_[n][0], weight_[n][0], max_[n][1], weight_[n][1]};
-      }
-    }
-  }
-
-  // This warp's part becomes the sum of `nr` parts, the i'th of which was laid at part_of(i), in
-  // shared memory or, kGlobal, in the device's.
-  template <bool kGlobal, class PartOf>
-  __device__ __forceinline__ void AddUp(uint32_t nr, PartOf part_of) {
-    constexpr uint32_t kAtOnce = 2 / kBlocks;
-    const uint32_t g = lane_ / 4, t = lane_ % 4;
-    Clear();
-    // the maxima and weights of 8 parts at a time, each by 4 lanes
-#pragma unroll 1
-    for (uint32_t base = 0; base < nr; base += 8) {
-      float factor[kBlocks][2];
-#pragma unroll
-      for (int n = 0; n < kBlocks; n++) {
-        float4 x = {-INFINITY, 0, -INFINITY, 0};
-        if (base + g < nr) x = Laid<kGlobal>(part_of(base + g), kBlocks * kSteps * 32 + n * 4 + t);
-        Join(n, 0, x.x, x.y, &factor[n][0]);
-        Join(n, 1, x.z, x.w, &factor[n][1]);
-      }
-#pragma unroll 1
-      for (uint32_t i = 0; i < 8 && base + i < nr; i += kAtOnce) {
-        float4 v[kAtOnce][kBlocks][kSteps];
-#pragma unroll
-        for (uint32_t u = 0; u < kAtOnce; u++) {
-          const float* part = part_of(base + min(i + u, nr - base - 1));
-#pragma unroll
-          for (int n = 0; n < kBlocks; n++) {
-#pragma unroll
-            for (int d = 0; d < kSteps; d++) {
-              v[u][n][d] = Laid<kGlobal>(part, (n * kSteps + d) * 32 + lane_);
-            }
-          }
-        }
-#pragma unroll
-        for (uint32_t u = 0; u < kAtOnce; u++) {
-#pragma unroll
-          for (int n = 0; n < kBlocks; n++) {
-            // of a part past the last one it is 0
-            const float f0 = __shfl_sync(0xffffffff, factor[n][0], (i + u) * 4 + t);
-            const float f1 = __shfl_sync(0xffffffff, factor[n][1], (i + u) * 4 + t);
-#pragma unroll
-            for (int d = 0; d < kSteps; d++) {
-              acc_[n][d][0] = fmaf(v[u][n][d].x, f0, acc_[n][d][0]);
-              acc_[n][d][1] = fmaf(v[u][n][d].y, f1, acc_[n][d][1]);
-              acc_[n][d][2] = fmaf(v[u][n][d].z, f0, acc_[n][d][2]);
-              acc_[n][d][3] = fmaf(v[u][n][d].w, f1, acc_[n][d][3]);
-            }
-          }
-        }
+        put(at + 4 * 32 + lane_, float4{max_[n][0], weight_[n][0], max_[n][1], weight_[n][1]});
       }
     }
   }
 
  private:
-  template <bool kGlobal>
-  __device__ __forceinline__ static float4 Laid(const float* part, uint32_t i) {
-    const float4* at = reinterpret_cast<const float4*>(part) + i;
-    // other multiprocessors laid it: this one's cache may have what was there before
-    return kGlobal ? __ldcg(at) : *at;
-  }
-
   __device__ __forceinline__ void Clear() {
 #pragma unroll
     for (int n = 0; n < kBlocks; n++) {
@@ -429,27 +474,6 @@ class TileMath {
 #pragma unroll
         for (int i = 0; i < 4; i++) acc_[n][d][i] = 0;
       }
-    }
-  }
-
-  // Adds a column's maxima and weights of 8 parts, and says what each part's sums are multiplied
-  // by.
-  __device__ __forceinline__ void Join(int n, int j, float max, float weight, float* factor) {
-    float peak = max;
-#pragma unroll
-    for (int d = 4; d < 32; d *= 2) peak = fmaxf(peak, __shfl_xor_sync(0xffffffff, peak, d));
-    peak = fmaxf(peak, max_[n][j]);
-    const float f = max_[n][j] == -INFINITY ? 0 : Exp2(max_[n][j] - peak);
-    *factor = max == -INFINITY ? 0 : Exp2(max - peak);
-    weight *= *factor;
-#pragma unroll
-    for (int d = 4; d < 32; d *= 2) weight += __shfl_xor_sync(0xffffffff, weight, d);
-    max_[n][j] = peak;
-    weight_[n][j] = fmaf(weight_[n][j], f, weight);
-#pragma unroll
-    for (int d = 0; d < kSteps; d++) {
-      acc_[n][d][j] *= f;
-      acc_[n][d][j + 2] *= f;
     }
   }
 

@@ -7,7 +7,6 @@
 
 #include "cascade.h"
 #include "decode.h"
-#include "decode_cluster.h"
 #include "kit.cuh"
 #include "reference.cuh"
 
@@ -112,9 +111,6 @@ double HalfError(const std::vector<uint16_t>& out, bool bf16, const std::vector<
   return kit::RelativeError(values, ref);
 }
 
-// Of the workspace, from its begin: those that are zero between calls.
-size_t KeptWords() { return 1024 + pagedkv::ClusterBytes(kit::Sms()) / 4; }
-
 // The call `a` again, which left `out` and `lse`: tables, lengths and q written late by the kernel
 // before it, then several in a row.
 bool Repeat(struct pkv_cuda_attention a, const std::vector<uint32_t>& table,
@@ -154,7 +150,7 @@ bool Repeat(struct pkv_cuda_attention a, const std::vector<uint32_t>& table,
   again_lse.Poison();
   for (int i = 0; i < 4; i++) CUDA_MUST(pagedkv::Decode(a));
   same = is_same() && same;
-  std::vector<uint32_t> zeros(KeptWords());
+  std::vector<uint32_t> zeros(pagedkv::DecodeKept() / 4);
   CUDA_MUST(cudaMemcpy(zeros.data(), a.workspace, zeros.size() * 4, cudaMemcpyDeviceToHost));
   return same && std::count(zeros.begin(), zeros.end(), 0u) == static_cast<ptrdiff_t>(zeros.size());
 }
@@ -274,8 +270,8 @@ Result Run(const Config& c, const std::vector<Sequence>& sequences, uint64_t see
   kit::Buffer<char> workspace(pagedkv::DecodeWorkspace(a));
   // what may be anything is
   workspace.Zero();
-  CUDA_MUST(cudaMemset(workspace.data() + KeptWords() * 4, 0xff,
-                       workspace.bytes() - KeptWords() * 4));
+  const size_t kept = pagedkv::DecodeKept();
+  CUDA_MUST(cudaMemset(workspace.data() + kept, 0xff, workspace.bytes() - kept));
   a.workspace = workspace.data();
   a.workspace_bytes = workspace.bytes();
   // twice, for a call leaves the workspace ready for the next one; the tables' rows in two orders
@@ -638,11 +634,35 @@ void TestFewRowsTypes() {
   }
 }
 
+// More sequences than few rows have, of mixed lengths, so that rows end anywhere in warps and
+// blocks: some of several blocks, some of no tokens.
+void TestMixed() {
+  for (uint32_t dtype : {PKV_BF16, PKV_F16, PKV_E4M3}) {
+    for (uint32_t dim : {128u, 64u}) {
+      if (dtype == PKV_E4M3 && dim == 64) continue;
+      Config c = ConfigOf(dtype, dim);
+      c.invariant = false;
+      for (uint32_t group : {1u, 4u, 8u, 9u, 16u}) {
+        c.group = group;
+        c.nr_kv_heads = random_in(1, 3);
+        c.graph = random_in(0, 1);
+        std::vector<Sequence> batch = RandomBatch(random_in(64, 150), 3000, 1);
+        TestMode(c, batch, "mixed lengths");
+        batch[random_in(0, 63)] = {300, 20000, 1};
+        TestMode(c, batch, "mixed lengths with a long one");
+        for (Sequence& s : batch) s.context = s.context % 40;
+        TestMode(c, batch, "mixed short ones");
+      }
+    }
+  }
+}
+
 // A few calls of each kind: what runs under a sanitizer.
 void TestSmall() {
   Config c;
   TestOne(c, {{0, 0, 1}, {1, 1, 1}, {2, 0, 0}, {3, 130, 1}, {4, 400, 1}}, "a batch");
   TestOne(c, RandomBatch(40, 100, 1), "more than a warp of sequences");
+  TestOne(c, RandomBatch(70, 500, 1), "more than few rows");
   TestOne(c, {{0, 5000, 1}}, "a long sequence");
   TestOne(c, {{0, 300, 3}, {1, 70, 7}}, "several query tokens");
   TestOne(ConfigOf(PKV_E4M3, 128), {{0, 300, 1}, {1, 70, 1}}, "fp8");
@@ -666,6 +686,7 @@ int main() {
   TestOneRow();
   TestFewRows();
   TestFewRowsTypes();
+  TestMixed();
   TestShapes(most);
   TestTypes(most);
   TestInvariant(Config(), most);

@@ -16,7 +16,9 @@ bool StreamTakes(const pkv_cuda_attention& a, const DecodeArgs& d) {
          a.nr_seqs <= kStreamMaxSequences;
 }
 
-size_t StreamBytes(uint32_t grid) { return size_t{grid} * sizeof(StreamMemory<F16, 128, 2>::Part); }
+size_t StreamBytes(uint32_t grid) {
+  return size_t{grid} * sizeof(StreamMemory<F16, 128, 2, kRingBytes>::Part);
+}
 
 cudaError_t Stream(const pkv_cuda_attention& a, DecodeArgs d, float* sums, uint32_t grid) {
   d.records = sums;

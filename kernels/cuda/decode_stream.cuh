@@ -10,6 +10,8 @@
  *
  * The ring is short. What a multiprocessor asks for beyond what the memory needs to be busy only
  * makes everybody's copies come later, and of what all ask for some get much more than others.
+ * Where each query head has K and V of its own a longer one is better: rows and pages are many
+ * times more.
  *
  * A row that lies in one warp's range is written out. Where warps of a block share a row, those
  * that end with it add up what all laid into shared memory, each some of it. Where blocks share
@@ -35,17 +37,17 @@ constexpr uint32_t kStreamThreads = kStreamWarps * 32;
 constexpr uint32_t kStreamMaxSequences = 32768;
 constexpr uint32_t kMostAhead = 4;     // tiles of a warp before another of its block, 2^n
 constexpr uint32_t kShortShare = 512;  // tiles of a block
-constexpr uint32_t kRingBytes = 8192;  // of a warp
+constexpr uint32_t kRingBytes = 8192, kLongRingBytes = 16384;  // of a warp
 // The blocks that begin last: what they would plan early comes too late. They are the ones on
 // whose multiprocessors the launch before this one ends.
 constexpr uint32_t kLateBlocks = 12;
 constexpr uint32_t kAwaitNs = 100;  // from one look for another block's sums to the next
 
-template <class T, int kDim, int kBlocks>
+template <class T, int kDim, int kBlocks, uint32_t kRing>
 struct StreamMemory : TileShape<T, kDim, kBlocks> {
   using Shape = TileShape<T, kDim, kBlocks>;
   using Part = float4[Shape::kLaid];
-  static constexpr uint32_t kHalves = kRingBytes / Shape::kHalf;
+  static constexpr uint32_t kHalves = kRing / Shape::kHalf;
   static constexpr uint32_t kQueries = kHalves / 2;  // rows that a warp has asked for, not begun
   static_assert(kHalves % 2 == 0, "whole tiles");
   static_assert(kMostAhead <= kStreamWarps, "a thread each sets up the barriers");
@@ -65,10 +67,10 @@ struct StreamMemory : TileShape<T, kDim, kBlocks> {
   uint64_t step[kMostAhead];       // all warps have done a tile: the n-th in step[n % kMostAhead]
 };
 
-template <class T, int kDim, int kBlocks>
+template <class T, int kDim, int kBlocks, uint32_t kRing>
 class StreamWarp {
  public:
-  using Memory = StreamMemory<T, kDim, kBlocks>;
+  using Memory = StreamMemory<T, kDim, kBlocks, kRing>;
   using Math = TileMath<T, kDim, kBlocks>;
   using Shape = typename Memory::Shape;
   static constexpr uint32_t kHalves = Memory::kHalves, kHalf = Memory::kHalf;
@@ -354,10 +356,10 @@ __device__ __forceinline__ uint32_t StreamBlocks(const DecodeArgs& a, uint32_t t
   return min(nr, (total + kStreamWarps - 1) / kStreamWarps);
 }
 
-template <class T, int kDim, int kBlocks>
+template <class T, int kDim, int kBlocks, uint32_t kRing>
 __global__ void __launch_bounds__(kStreamThreads, 1)
     StreamKernel(const __grid_constant__ DecodeArgs a) {
-  using Memory = StreamMemory<T, kDim, kBlocks>;
+  using Memory = StreamMemory<T, kDim, kBlocks, kRing>;
   extern __shared__ __align__(128) uint8_t shared[];
   Memory* m = reinterpret_cast<Memory*>(shared);
   const uint32_t warp = threadIdx.x / 32;
@@ -394,15 +396,15 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   }
   __syncthreads();  // the ring is where the batches' sums are
   const Stretches stretches(line.total, blocks);
-  StreamWarp<T, kDim, kBlocks> tiles(a, m, stretches);
+  StreamWarp<T, kDim, kBlocks, kRing> tiles(a, m, stretches);
   if (from < end) tiles.Run(place, batch, from, end);
   tiles.EndBefore();
 }
 
-template <class T, int kDim, int kBlocks>
+template <class T, int kDim, int kBlocks, uint32_t kRing = kRingBytes>
 cudaError_t LaunchStream(const DecodeArgs& a, uint32_t grid, cudaStream_t stream) {
-  auto* kernel = StreamKernel<T, kDim, kBlocks>;
-  constexpr size_t kShared = sizeof(StreamMemory<T, kDim, kBlocks>);
+  auto* kernel = StreamKernel<T, kDim, kBlocks, kRing>;
+  constexpr size_t kShared = sizeof(StreamMemory<T, kDim, kBlocks, kRing>);
   static_assert(kShared <= 232448, "shared memory");
   return LaunchEarly(kernel, grid, kStreamThreads, kShared, stream, a);
 }
@@ -415,6 +417,7 @@ cudaError_t LaunchStreamOf(uint32_t head_dim, const DecodeArgs& a, uint32_t grid
       return a.group <= 8 ? LaunchStream<T, 64, 1>(a, grid, stream)
                           : LaunchStream<T, 64, 2>(a, grid, stream);
     }
+    if (a.group == 1) return LaunchStream<T, 128, 1, kLongRingBytes>(a, grid, stream);
   }
   return a.group <= 8 ? LaunchStream<T, 128, 1>(a, grid, stream)
                       : LaunchStream<T, 128, 2>(a, grid, stream);
